@@ -1,0 +1,114 @@
+/** The port between an agent and its image store. */
+import type { Digest, ImageId } from '#libs/model';
+import type { Readable } from 'node:stream';
+
+/** The part of an OCI image config that says how to run it. Docker's own field names. */
+export interface ImageRunConfig {
+  Entrypoint?: string[];
+  Cmd?: string[];
+  Env?: string[];
+  User?: string;
+  WorkingDir?: string;
+  StopSignal?: string;
+  ExposedPorts?: Record<string, object>;
+  Volumes?: Record<string, object>;
+  Labels?: Record<string, string>;
+  Healthcheck?: {
+    Test?: string[];
+    Interval?: number;
+    Timeout?: number;
+    StartPeriod?: number;
+    StartInterval?: number;
+    Retries?: number;
+  };
+}
+
+export interface Image {
+  id: ImageId;
+  /** Digest of the manifest this node knows the image by. */
+  manifestDigest: Digest;
+  /** `name:tag` in familiar form (`demo:1`, `localhost:5000/a/b:2`). */
+  tags: string[];
+  /** `name@sha256:...`. */
+  repoDigests: string[];
+  createdAtMs: number;
+  architecture: string;
+  os: string;
+  /** Bytes of all unpacked layers. */
+  sizeBytes: number;
+  layers: { digest: Digest; diffId: Digest; sizeBytes: number; mediaType: string }[];
+  config: ImageRunConfig;
+  history: { created?: string; created_by?: string; comment?: string; empty_layer?: boolean }[];
+}
+
+export interface RegistryAuth {
+  username?: string;
+  password?: string;
+  identitytoken?: string;
+}
+
+/** Another node that can serve blobs over the OCI distribution protocol, mutually authenticated. */
+export interface PeerSource {
+  /** `https://host:port` of the node's engine port. */
+  baseUrl: string;
+  /** TLS material for an undici Agent or node:https. */
+  tls: { ca: string; cert: string; key: string; servername: string };
+}
+
+/** A line of Docker's progress stream. */
+export interface Progress {
+  status?: string;
+  id?: string;
+  progressDetail?: { current?: number; total?: number };
+  stream?: string;
+}
+
+export type ImageEvent = {
+  type: 'pull' | 'load' | 'tag' | 'untag' | 'delete';
+  id: string;
+  name: string;
+  atMs: number;
+};
+
+export interface ImageStore {
+  start(): Promise<void>;
+  list(): readonly Image[];
+  /** By reference (`demo`, `demo:1`, `demo:1@sha256:..`, `name@sha256:..`), full or unique short id. */
+  find(reference: string): Image | undefined;
+  /** Takes a docker-archive or an OCI layout, plain or gzip. Returns what it loaded. */
+  load(archive: Readable, progress: (line: Progress) => void): Promise<Image[]>;
+  /**
+   * Makes an image present: from the peers named first, then from the registry. Work on one image is shared.
+   * Rejects with `not-found` or `unavailable` in the registry's own words.
+   */
+  pull(
+    reference: string,
+    options: {
+      auth?: RegistryAuth;
+      peers?: PeerSource[];
+      progress?: (line: Progress) => void;
+      signal?: AbortSignal;
+    },
+  ): Promise<Image>;
+  /** What a registry says a reference is now, without fetching layers: for `/distribution/{name}/json`. */
+  describeRemote(
+    reference: string,
+    auth?: RegistryAuth,
+  ): Promise<{
+    mediaType: string;
+    digest: Digest;
+    size: number;
+    platforms: { architecture: string; os: string }[];
+  }>;
+  /** Unpacks what is not unpacked yet; returns layer folders topmost first, for overlay lower dirs. */
+  rootLayers(id: ImageId): Promise<string[]>;
+  tag(source: string, target: string): Promise<void>;
+  /** Docker's answer lines of `rmi`. `conflict` when `inUse` says so. */
+  remove(
+    reference: string,
+    options: { force: boolean; inUse: (id: ImageId) => boolean },
+  ): Promise<({ Untagged: string } | { Deleted: string })[]>;
+  /** A blob's bytes (manifest, config or layer), for peers. */
+  readBlob(digest: Digest): { stream: Readable; sizeBytes: number; mediaType: string } | undefined;
+  watch(listener: (event: ImageEvent) => void): () => void;
+}

@@ -1,0 +1,40 @@
+/** Everything a node's processes are started with: one JSON file, written once by whoever makes the node. */
+export interface NodeConfig {
+  clusterName: string;
+  /** Also the hostname the cluster shows: `node-1`. */
+  nodeName: string;
+  /** `/var/lib/enxame/<cluster>/<node>`: all that must outlive the processes. */
+  stateDir: string;
+  /** `/run/enxame/<cluster>/<node>`: sockets and pid files. Short, since socket paths end at 107 bytes. */
+  runDir: string;
+  /** `/run/enxame/<cluster>/<node>.sock`: the node's Docker API. */
+  apiSocket: string;
+  /** `<runDir>/manager.sock`: the manager process's private HTTP socket. */
+  managerSocket: string;
+  /** Underlay IPv4 address the other nodes reach this one at. */
+  address: string;
+  /** gRPC port of a manager and engine port of every node, both with mutual TLS. */
+  clusterPort: number;
+  enginePort: number;
+  /** How the node comes to the cluster on its first start; ignored once it has an identity on disk. */
+  membership:
+    | {
+        kind: 'init';
+        addressPools: string[];
+        subnetSize: number;
+        dataPathPort: number;
+        heartbeatPeriodMs?: number;
+      }
+    | { kind: 'join'; token: string; remoteAddresses: string[] };
+  /** Below each cgroup v1 controller, or below the cgroup2 mount: `/enxame/<cluster>/<node>`. */
+  cgroupParent: string;
+  network: {
+    /** Names kernel objects on this node: at most 8 of `[a-z0-9]`. */
+    tag: string;
+    linkLocalGateway: string;
+    markBase: number;
+  };
+  /** `redis://...`; absent: in process. */
+  telemetryUrl?: string;
+  logLevel: 'debug' | 'info' | 'warn' | 'error';
+}

@@ -1,0 +1,176 @@
+/**
+ * The nouns of a cluster as the replicated store holds them. Every top-level field below `spec` has exactly one
+ * writer, named beside it; that is what lets writers send patches of their own fields without locks.
+ */
+import type { NetworkSpec, NodeSpec, PortConfig, ServiceSpec, SwarmSpec, TaskSpec } from './docker-spec.js';
+import type { ClusterId, ContainerId, NetworkId, NodeId, RevisionId, ServiceId, TaskId } from './ids.js';
+import type { DesiredState, TaskState } from './task-state.js';
+
+/** Written by the store when it applies a log entry. */
+export interface ObjectMeta {
+  /** Raft index of the entry that last changed the object: Docker's `Version.Index`. */
+  version: number;
+  createdAtMs: number;
+  updatedAtMs: number;
+}
+
+export interface Cluster extends ObjectMeta {
+  id: ClusterId;
+  /** Writer: user. */
+  spec: SwarmSpec;
+  /** Writer: membership. Full tokens, `SWMTKN-1-...`. */
+  joinTokens: { worker: string; manager: string };
+  /** Writer: membership. PEM. */
+  rootCa: { certificatePem: string; keyPem: string };
+  /** Set at init. CIDR pools that networks are cut from. */
+  addressPools: string[];
+  /** Set at init. Prefix length of a network cut from the pools. */
+  subnetSize: number;
+  /** Set at init. UDP port of the VXLAN overlay. */
+  dataPathPort: number;
+}
+
+export type NodeState = 'unknown' | 'down' | 'ready' | 'disconnected';
+
+export interface NodeDescription {
+  hostname: string;
+  platform: { os: string; architecture: string };
+  resources: { nanoCpus: number; memoryBytes: number };
+  engine: { version: string; labels: Record<string, string> };
+}
+
+export interface Node extends ObjectMeta {
+  id: NodeId;
+  /** Writer: user. */
+  spec: NodeSpec;
+  /** Writer: membership, once, at join. Small and unique: names the node in marks and device addresses (1..4094). */
+  index: number;
+  /** Writer: sessions. */
+  description: NodeDescription;
+  /** Writer: sessions. `address` is where the other nodes reach this one (underlay, IPv4). */
+  status: { state: NodeState; message: string; address: string };
+  /** Writer: membership. Set on managers. `address` is host:port of the manager's gRPC port. */
+  manager?: { raftId: string; address: string };
+}
+
+export interface VirtualIp {
+  networkId: NetworkId;
+  /** IPv4 address without prefix. */
+  address: string;
+}
+
+export interface ServiceEndpoint {
+  mode: 'vip' | 'dnsrr';
+  virtualIps: VirtualIp[];
+  /** The spec's ports with every dynamic port filled in. */
+  ports: Required<Omit<PortConfig, 'Name'>>[];
+}
+
+export type UpdateState =
+  | 'updating'
+  | 'paused'
+  | 'completed'
+  | 'rollback_started'
+  | 'rollback_paused'
+  | 'rollback_completed';
+
+export interface UpdateStatus {
+  state: UpdateState;
+  startedAtMs: number;
+  completedAtMs?: number;
+  message: string;
+}
+
+export interface Service extends ObjectMeta {
+  id: ServiceId;
+  /** Writer: user, and the updater when it rolls back (guarded by the version it read). */
+  spec: ServiceSpec;
+  previousSpec?: ServiceSpec;
+  /** The revision that holds `spec.TaskTemplate`; written together with `spec`. */
+  revisionId: RevisionId;
+  previousRevisionId?: RevisionId;
+  /** Writer: allocator. Absent until allocated; its ports follow the spec. */
+  endpoint?: ServiceEndpoint;
+  /** Writer: updater; removed by the user's next change of the spec. */
+  updateStatus?: UpdateStatus;
+}
+
+/** An immutable copy of a service's task template. Tasks refer to it by id. */
+export interface Revision extends ObjectMeta {
+  id: RevisionId;
+  serviceId: ServiceId;
+  serviceName: string;
+  serviceLabels: Record<string, string>;
+  taskTemplate: TaskSpec;
+}
+
+export interface TaskStatus {
+  state: TaskState;
+  atMs: number;
+  message: string;
+  error?: string;
+  container?: { id: ContainerId; pid: number; exitCode?: number; oomKilled?: boolean };
+}
+
+export interface TaskNetwork {
+  networkId: NetworkId;
+  /** IPv4 address without prefix. */
+  address: string;
+}
+
+export interface Task extends ObjectMeta {
+  id: TaskId;
+  serviceId: ServiceId;
+  revisionId: RevisionId;
+  /** 1-based for replicated services; 0 for global ones, whose slot is the node. */
+  slot: number;
+  /** Writer: scheduler, once; the orchestrator at creation for global services. */
+  nodeId?: NodeId;
+  /** Writer: scheduler, in the transaction that sets the node. Empty until then. */
+  networks: TaskNetwork[];
+  /** Writer: orchestrator. Forward only. */
+  desiredState: DesiredState;
+  /**
+   * Writer: orchestrator, at creation. A task with desired state `ready` becomes `running` when both gates are open:
+   * the time has come, and the named task has stopped.
+   */
+  startGate?: { notBeforeMs?: number; afterTask?: TaskId };
+  /** Writer: orchestrator, at creation. Why the task exists: rollout failures count only tasks of the rollout. */
+  cause: 'create' | 'scale' | 'restart' | 'update' | 'drain';
+  /** Writer: each state's owner, see `taskStateOwner`. Forward only. */
+  status: TaskStatus;
+}
+
+export interface Network extends ObjectMeta {
+  id: NetworkId;
+  /** Writer: user. */
+  spec: NetworkSpec;
+  /** Writer: allocator. Subnet in CIDR form; VXLAN network identifier from 4096 up. */
+  subnet?: string;
+  vni?: number;
+  /**
+   * Writer: allocator. Blocks of the subnet (CIDR) that each node hands to its tasks. Networks whose subnet is too
+   * small for blocks leave this empty; their tasks' addresses travel one by one.
+   */
+  blocks: Record<NodeId, string[]>;
+}
+
+/** The replicated tables, by name. */
+export interface Tables {
+  clusters: Cluster;
+  nodes: Node;
+  services: Service;
+  revisions: Revision;
+  tasks: Task;
+  networks: Network;
+}
+
+export type TableName = keyof Tables;
+export const tableNames = [
+  'clusters',
+  'nodes',
+  'services',
+  'revisions',
+  'tasks',
+  'networks',
+] as const satisfies readonly TableName[];

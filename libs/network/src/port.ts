@@ -1,0 +1,56 @@
+/** The port between an agent and its node's kernel network. */
+import type {
+  BalanceItem,
+  ContainerInterface,
+  NetworkId,
+  NetworkItem,
+  NodeId,
+  PeerItem,
+  SettingsItem,
+  TaskNetwork,
+} from '#libs/model';
+
+/** Everything a node needs to know to build its network: the same data makes the same kernel state. */
+export interface NetworkProgram {
+  /** The assignment generation this program came with. */
+  generation: number;
+  self: NodeId;
+  settings: SettingsItem;
+  networks: readonly NetworkItem[];
+  peers: readonly PeerItem[];
+  balance: readonly BalanceItem[];
+}
+
+export interface NodeNetworkOptions {
+  /** Names kernel objects; clusters on one machine differ in it. At most 8 characters `[a-z0-9]`. */
+  tag: string;
+  /** Where files live (rendered nft scripts, state). */
+  stateDir: string;
+  /** On-link gateway of containers, and where the node's DNS answers: 169.254.1.1 unless several nodes share a namespace. */
+  linkLocalGateway: string;
+  /** First of 4096 firewall marks (low 12 bits zero) and routing tables this node may use, e.g. 0x0e000000. */
+  markBase: number;
+  /** Underlay address of this node. */
+  address: string;
+  dnsUpstreams: string[];
+}
+
+export interface NodeNetwork {
+  /** Makes the table, rules and DNS server; recovers from what an earlier run left. */
+  start(): Promise<void>;
+  /** Stops the DNS server only; the kernel keeps balancing. */
+  close(): Promise<void>;
+  /** Removes every kernel object of this node. */
+  destroy(): Promise<void>;
+  /** Brings the kernel to this program, atomically for the balancer. Resolves when the kernel has it. Calls queue; only the newest runs. */
+  apply(program: NetworkProgram): Promise<void>;
+  /** What a task's container needs inside, for `ContainerConfig.network.interfaces`. */
+  interfacesFor(options: { containerId: string; networks: readonly TaskNetwork[] }): ContainerInterface[];
+  /** A dead local endpoint leaves this node's balancer at once, before the leader hears of it; undone by the next program. */
+  withdraw(taskId: string): Promise<void>;
+  /** Open connections to an address that moved data in the last `idleMs` (from conntrack). */
+  activeConnections(address: string, idleMs: number): Promise<number>;
+  /** Addresses DNS gives containers. */
+  nameservers(): string[];
+  networkName(id: NetworkId): string | undefined;
+}

@@ -1,0 +1,215 @@
+/**
+ * The port between an agent and whatever runs containers. Our own launcher and shim implement it; any OCI runtime
+ * binary can, too. Everything here is plain data with no choices left: names are resolved, defaults are filled in.
+ */
+import type { ContainerId, ContainerInterface } from '#libs/model';
+import type { Readable, Writable } from 'node:stream';
+
+export interface ContainerConfig {
+  id: ContainerId;
+  /** Without the leading slash. Unique on the node. */
+  name: string;
+  labels: Record<string, string>;
+  createdAtMs: number;
+  image: { id: string; reference: string };
+  /** Unpacked layer folders on this node, topmost first: the overlay's lower dirs. */
+  rootLayers: string[];
+  /** Full argv: entrypoint and command joined. */
+  argv: string[];
+  env: string[];
+  workdir: string;
+  /** `""`, `user`, `uid`, `user:group`, `uid:gid`: looked up in the container's own passwd and group files. */
+  user: string;
+  groups: string[];
+  hostname: string;
+  tty: boolean;
+  openStdin: boolean;
+  stopSignal: string;
+  stopGraceMs: number;
+  readOnlyRootfs: boolean;
+  init: boolean;
+  mounts: ContainerMount[];
+  resources: ContainerResources;
+  security: ContainerSecurity;
+  network: ContainerNetwork;
+  /** Absent or test `NONE`: no health check. Durations in milliseconds. */
+  health?: ContainerHealth;
+  log: { fileBytesMax: number; filesMax: number };
+  oomScoreAdj: number;
+  ulimits: { name: string; soft: number; hard: number }[];
+  sysctls: Record<string, string>;
+  shmBytes: number;
+  /** The body Docker's API shows in inspect, kept word for word for round trips. */
+  inspect?: { config?: unknown; hostConfig?: unknown };
+}
+
+export type ContainerMount =
+  | {
+      type: 'bind';
+      source: string;
+      target: string;
+      readOnly: boolean;
+      propagation?: string;
+      recursive: boolean;
+    }
+  | { type: 'volume'; name: string; source: string; target: string; readOnly: boolean; copyUp: boolean }
+  | { type: 'tmpfs'; target: string; bytesMax?: number; mode?: number; readOnly: boolean };
+
+/** 0 or absent: no limit. */
+export interface ContainerResources {
+  nanoCpus?: number;
+  cpuShares?: number;
+  cpusetCpus?: string;
+  memoryBytes?: number;
+  memorySwapBytes?: number;
+  pids?: number;
+}
+
+export interface ContainerSecurity {
+  capabilitiesAdd: string[];
+  capabilitiesDrop: string[];
+  seccomp: { mode: 'default' } | { mode: 'unconfined' } | { mode: 'custom'; profile: string };
+  noNewPrivileges: boolean;
+  privileged: boolean;
+}
+
+export interface ContainerNetwork {
+  /** `none`: loopback only. `host`: the node's own namespace. */
+  mode: 'routed' | 'none' | 'host';
+  interfaces: ContainerInterface[];
+  nameservers: string[];
+  searchDomains: string[];
+  resolverOptions: string[];
+  /** `ip name [alias...]` lines for /etc/hosts, beside localhost and the container's own name. */
+  hosts: string[];
+}
+
+export interface ContainerHealth {
+  /** `["CMD", ...]` or `["CMD-SHELL", line]`. */
+  test: string[];
+  intervalMs: number;
+  timeoutMs: number;
+  startPeriodMs: number;
+  startIntervalMs: number;
+  retries: number;
+}
+
+export type ContainerPhase = 'created' | 'running' | 'exited';
+
+export interface HealthState {
+  status: 'none' | 'starting' | 'healthy' | 'unhealthy';
+  failingStreak: number;
+  log: { startMs: number; endMs: number; exitCode: number; output: string }[];
+}
+
+export interface ContainerExit {
+  /** 128 + signal when a signal ended it. */
+  exitCode: number;
+  signal?: number;
+  oomKilled: boolean;
+  finishedAtMs: number;
+  /** The process never ran: exec failed, mount refused, ... */
+  error?: string;
+}
+
+export interface ContainerState {
+  config: ContainerConfig;
+  phase: ContainerPhase;
+  /** 0 unless running. */
+  pid: number;
+  startedAtMs?: number;
+  exit?: ContainerExit;
+  health: HealthState;
+}
+
+export interface ExecConfig {
+  argv: string[];
+  env: string[];
+  workdir: string;
+  user: string;
+  tty: boolean;
+  attachStdin: boolean;
+  privileged: boolean;
+  size?: { rows: number; columns: number };
+}
+
+/** A process in a running container, and its ends. With a TTY everything comes on `stdout`. */
+export interface ExecSession {
+  id: string;
+  pid: number;
+  stdin: Writable;
+  stdout: Readable;
+  stderr: Readable;
+  resize(size: { rows: number; columns: number }): Promise<void>;
+  kill(signal: string): Promise<void>;
+  /** Resolves when the process is gone and its output has been delivered. */
+  exited: Promise<{ exitCode: number }>;
+}
+
+export interface LogLine {
+  stream: 'stdout' | 'stderr';
+  /** Nanoseconds since the epoch, as a decimal string (it does not fit a number). */
+  timeNano: string;
+  /** With its newline; a part of an over-long line comes without. */
+  data: Buffer;
+}
+
+export interface LogQuery {
+  follow: boolean;
+  stdout: boolean;
+  stderr: boolean;
+  /** Number of lines from the end; absent: all. */
+  tail?: number;
+  sinceNano?: bigint;
+  untilNano?: bigint;
+  signal?: AbortSignal;
+}
+
+export interface ContainerStats {
+  atMs: number;
+  cpuNanoseconds: number;
+  cpuUserNanoseconds: number;
+  cpuSystemNanoseconds: number;
+  memoryBytes: number;
+  memoryLimitBytes: number;
+  memoryInactiveFileBytes: number;
+  pids: number;
+  network: Record<
+    string,
+    { receivedBytes: number; sentBytes: number; receivedPackets: number; sentPackets: number }
+  >;
+}
+
+export type RuntimeEvent =
+  | { type: 'create' | 'start' | 'destroy'; id: ContainerId; atMs: number }
+  | { type: 'die'; id: ContainerId; atMs: number; exit: ContainerExit }
+  | { type: 'oom'; id: ContainerId; atMs: number }
+  | { type: 'kill'; id: ContainerId; atMs: number; signal: string }
+  | { type: 'health'; id: ContainerId; atMs: number; status: HealthState['status'] }
+  | { type: 'exec_create' | 'exec_start'; id: ContainerId; atMs: number; execId: string; argv: string[] }
+  | { type: 'exec_die'; id: ContainerId; atMs: number; execId: string; exitCode: number };
+
+export interface ContainerRuntime {
+  /** Connects to the launcher (starting it when needed) and adopts every container on disk. */
+  start(): Promise<void>;
+  /** Lets go of everything; containers and shims keep running. */
+  close(): Promise<void>;
+  /** Writes the container to disk; nothing runs yet. `conflict` when the name is taken. */
+  create(config: ContainerConfig): Promise<ContainerState>;
+  /** Runs it. Rejects with the kernel step that failed; the container is then `exited` with code 127 or 126. */
+  run(id: ContainerId): Promise<ContainerState>;
+  /** Stop signal, then after the grace SIGKILL. Resolves when it is gone. */
+  stop(id: ContainerId, options?: { signal?: string; graceMs?: number }): Promise<ContainerExit>;
+  kill(id: ContainerId, signal: string): Promise<void>;
+  wait(id: ContainerId): Promise<ContainerExit>;
+  /** Removes an exited or created container with its disk, cgroup and namespaces. `conflict` when it runs. */
+  remove(id: ContainerId): Promise<void>;
+  get(id: ContainerId): ContainerState | undefined;
+  list(): readonly ContainerState[];
+  exec(id: ContainerId, config: ExecConfig): Promise<ExecSession>;
+  logs(id: ContainerId, query: LogQuery): AsyncIterable<LogLine>;
+  stats(id: ContainerId): Promise<ContainerStats>;
+  /** Process table of the container: pids as the node sees them. */
+  pids(id: ContainerId): Promise<number[]>;
+  watch(listener: (event: RuntimeEvent) => void): () => void;
+}
