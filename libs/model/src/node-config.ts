@@ -34,6 +34,8 @@ export interface NodeConfig {
     linkLocalGateway: string;
     markBase: number;
   };
+  /** Registries spoken to over plain HTTP beside loopback: `host`, `host:port` or an IPv4 CIDR. */
+  insecureRegistries: string[];
   /** `redis://...`; absent: in process. */
   telemetryUrl?: string;
   logLevel: 'debug' | 'info' | 'warn' | 'error';

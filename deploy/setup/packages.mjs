@@ -1,0 +1,40 @@
+/** What set-up needs from Debian, and why. A package whose commands and files are there is left alone. */
+export const runtimePackages = [
+  { name: 'nftables', commands: ['nft'], why: 'programs the load balancer in the kernel' },
+  { name: 'iproute2', commands: ['ip'], why: 'makes the overlay devices, routes and rules of a node' },
+  { name: 'conntrack', commands: ['conntrack'], why: 'clears UDP flows to endpoints that are gone' },
+  { name: 'gcc', commands: ['cc'], why: 'compiles the container launcher' },
+  { name: 'libc6-dev', commands: [], files: ['/usr/include/stdio.h'], why: 'the C library the launcher is linked with' },
+  { name: 'linux-libc-dev', commands: [], files: ['/usr/include/linux/mount.h'], why: 'kernel interfaces for the launcher' },
+  { name: 'make', commands: ['make'], why: 'builds the C programs' },
+  { name: 'util-linux', commands: ['nsenter'], why: 'starts the nodes of a local cluster in their namespaces' },
+];
+
+export const testPackages = [
+  { name: 'busybox-static', commands: ['busybox'], why: 'the smallest root file system to test containers with' },
+  { name: 'redis-tools', commands: ['redis-cli'], why: 'Redis and its libraries, for the telemetry tests (no service)' },
+  { name: 'procps', commands: ['ps'], why: 'lets tests see that nothing is left behind' },
+  { name: 'curl', commands: ['curl'], why: 'a plain HTTP client inside test namespaces' },
+];
+
+/** Programs only tests run. They are unpacked into build/tools and never installed as services. */
+export const testTools = [
+  {
+    command: 'docker',
+    preferPath: true,
+    debianPackages: ['docker-cli', 'docker.io'],
+    programs: ['usr/bin/docker'],
+  },
+  {
+    command: 'docker-registry',
+    preferPath: true,
+    debianPackages: ['docker-registry'],
+    programs: ['usr/bin/docker-registry'],
+  },
+  {
+    command: 'redis-server',
+    preferPath: true,
+    debianPackages: ['redis-server', 'redis-tools'],
+    programs: ['usr/bin/redis-server', 'usr/bin/redis-check-rdb'],
+  },
+];

@@ -1,0 +1,201 @@
+#!/usr/bin/env node
+/**
+ * Makes a fresh clone ready to run: Debian packages, npm packages, the C programs, the TypeScript build and the
+ * demo image. Plain JavaScript without dependencies, because it runs before anything is installed.
+ *
+ * A step that finds its work done does nothing, so a second run takes about a second. All output of the commands
+ * goes to `build/setup.log`; a failure names the step, its last lines and that file.
+ */
+import { spawnSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import {
+  appendFileSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { delimiter, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { runtimePackages, testPackages, testTools } from './packages.mjs';
+
+const root = fileURLToPath(new URL('../..', import.meta.url));
+const buildDir = join(root, 'build');
+const logFile = join(buildDir, 'setup.log');
+const toolsBin = join(buildDir, 'tools', 'bin');
+const forTests = process.argv.includes('--for-tests');
+const nodeVersionMin = [20, 19];
+
+class StepFailure extends Error {}
+
+function fail(message) {
+  throw new StepFailure(message);
+}
+
+/** Runs a command with its output in the log; throws a StepFailure with the output's end. */
+function run(command, args, { cwd = root, env = {} } = {}) {
+  appendFileSync(logFile, `\n$ ${command} ${args.join(' ')}\n`);
+  const result = spawnSync(command, args, {
+    cwd,
+    env: { ...process.env, ...env },
+    encoding: 'utf8',
+    maxBuffer: 64 * 1024 * 1024,
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  const output = `${result.stdout ?? ''}${result.stderr ?? ''}`;
+  appendFileSync(logFile, output);
+  if (result.error) fail(`${command}: ${result.error.message}`);
+  if (result.status !== 0) {
+    fail(`${command} ${args.join(' ')} ended with ${result.status}\n${output.trimEnd().split('\n').slice(-15).join('\n')}`);
+  }
+  return result.stdout ?? '';
+}
+
+function inPath(command) {
+  const folders = [...(process.env.PATH ?? '').split(delimiter), '/usr/sbin', '/sbin', '/usr/bin', '/bin'];
+  return folders.map((folder) => join(folder, command)).find((file) => existsSync(file));
+}
+
+function requireNode() {
+  const [major = 0, minor = 0] = process.versions.node.split('.').map(Number);
+  const [needMajor, needMinor] = nodeVersionMin;
+  if (major < needMajor || (major === needMajor && minor < needMinor)) {
+    fail(`Node.js ${needMajor}.${needMinor} or newer is needed; this is ${process.versions.node}`);
+  }
+}
+
+function requireRoot() {
+  if (process.getuid?.() === 0) return;
+  const script = process.env.npm_lifecycle_event ?? 'start';
+  fail(
+    `Enxame makes namespaces, mounts and cgroups, so it must run as root.\nUse: sudo npm ${script === 'start' || script === 'test' ? script : `run ${script}`}`,
+  );
+}
+
+let aptIsFresh = false;
+function aptUpdate() {
+  if (aptIsFresh) return;
+  run('apt-get', ['update', '-q'], { env: { DEBIAN_FRONTEND: 'noninteractive' } });
+  aptIsFresh = true;
+}
+
+function packageIsPresent(wanted) {
+  return wanted.commands.every((command) => inPath(command)) && (wanted.files ?? []).every((file) => existsSync(file));
+}
+
+function installDebianPackages(wanted) {
+  const missing = wanted.filter((entry) => !packageIsPresent(entry));
+  if (missing.length === 0) return 'present';
+  for (const entry of missing) console.log(`    needs ${entry.name}: ${entry.why}`);
+  if (!inPath('apt-get')) {
+    fail(
+      `apt-get is not on this machine, so these must be installed by hand first: ${missing.map((entry) => `${entry.name} (${entry.commands.join(', ')})`).join('; ')}`,
+    );
+  }
+  aptUpdate();
+  run('apt-get', ['install', '-y', '-q', '--no-install-recommends', ...missing.map((entry) => entry.name)], {
+    env: { DEBIAN_FRONTEND: 'noninteractive' },
+  });
+  return `installed ${missing.map((entry) => entry.name).join(', ')}`;
+}
+
+/** Unpacks a test-only program into build/tools, so that no service of it is ever installed or started. */
+function provideTool(tool) {
+  mkdirSync(toolsBin, { recursive: true });
+  const link = join(toolsBin, tool.command);
+  if (existsSync(link)) return;
+  const present = tool.preferPath ? inPath(tool.command) : undefined;
+  if (present) {
+    rmSync(link, { force: true });
+    symlinkSync(present, link);
+    return;
+  }
+  aptUpdate();
+  const folder = join(buildDir, 'tools', tool.command);
+  rmSync(folder, { recursive: true, force: true });
+  mkdirSync(folder, { recursive: true });
+  const failures = [];
+  for (const name of tool.debianPackages) {
+    try {
+      run('apt-get', ['-o', 'APT::Sandbox::User=root', 'download', '-q', name], { cwd: folder });
+    } catch (error) {
+      failures.push(error.message);
+    }
+  }
+  for (const file of readdirSync(folder).filter((name) => name.endsWith('.deb'))) {
+    run('dpkg', ['-x', file, folder], { cwd: folder });
+    rmSync(join(folder, file));
+  }
+  const program = tool.programs.map((path) => join(folder, path)).find((file) => existsSync(file));
+  if (!program) fail(`no ${tool.command} in ${tool.debianPackages.join(' or ')}\n${failures.join('\n')}`);
+  rmSync(link, { force: true });
+  symlinkSync(program, link);
+}
+
+function provideTestTools() {
+  for (const tool of testTools) provideTool(tool);
+  return `${testTools.map((tool) => tool.command).join(', ')} in build/tools/bin`;
+}
+
+/** npm's own record of what it installed is compared by the lock file's content, not its time. */
+function installNpmPackages() {
+  const stampFile = join(root, 'node_modules', '.enxame-lock-sha256');
+  const hash = createHash('sha256')
+    .update(readFileSync(join(root, 'package-lock.json')))
+    .update(process.versions.node)
+    .digest('hex');
+  if (existsSync(stampFile) && readFileSync(stampFile, 'utf8') === hash) return 'present';
+  run('npm', ['ci', '--include=dev', '--no-audit', '--no-fund']);
+  writeFileSync(stampFile, hash);
+  return 'installed';
+}
+
+function buildNative() {
+  for (const folder of ['libs/runtime/native', 'libs/images/native']) run('make', ['--silent', '-C', folder]);
+  return 'built';
+}
+
+function buildTypeScript() {
+  run(process.execPath, ['node_modules/@typescript/native/bin/tsc', '-p', 'tsconfig.json']);
+  return 'built';
+}
+
+function buildDemoImage() {
+  run(process.execPath, ['deploy/demo/build-image.mjs']);
+  return 'built';
+}
+
+const steps = [
+  ['Node.js and rights', () => (requireNode(), requireRoot(), `Node.js ${process.versions.node}, root`)],
+  ['Debian packages', () => installDebianPackages(forTests ? [...runtimePackages, ...testPackages] : runtimePackages)],
+  ...(forTests ? [['programs for tests', provideTestTools]] : []),
+  ['npm packages', installNpmPackages],
+  ['C programs', buildNative],
+  ['TypeScript', buildTypeScript],
+  ['demo image', buildDemoImage],
+];
+
+function main() {
+  mkdirSync(buildDir, { recursive: true });
+  if (existsSync(logFile) && statSync(logFile).size > 4 * 1024 * 1024) rmSync(logFile);
+  appendFileSync(logFile, `\n=== set-up on ${new Date().toISOString()}\n`);
+  console.log('Setting up');
+  for (const [name, work] of steps) {
+    const startedAt = performance.now();
+    try {
+      const outcome = work();
+      const seconds = ((performance.now() - startedAt) / 1000).toFixed(1);
+      console.log(`  ${name.padEnd(20)} ${outcome} (${seconds} s)`);
+    } catch (error) {
+      if (!(error instanceof StepFailure)) throw error;
+      console.error(`\nSet-up stopped at "${name}": ${error.message}\n\nThe whole output is in ${logFile}`);
+      process.exit(1);
+    }
+  }
+}
+
+main();
