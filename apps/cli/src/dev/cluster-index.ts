@@ -1,0 +1,63 @@
+/** Gives every local cluster a small number of its own, which its kernel names and subnets derive from. */
+import { existsSync, mkdirSync, readFileSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { devClusterIndexMax, stateRoot } from './layout.js';
+
+export interface ClusterRecord {
+  name: string;
+  index: number;
+  managers: number;
+  workers: number;
+  heartbeatPeriodMs: number;
+  telemetryUrl?: string;
+}
+
+const indexFolder = `${stateRoot}/.index`;
+
+/** The record of a cluster that was made before, running or not. */
+export function readClusterRecord(name: string): ClusterRecord | undefined {
+  const file = `${stateRoot}/${name}/cluster.json`;
+  return existsSync(file) ? (JSON.parse(readFileSync(file, 'utf8')) as ClusterRecord) : undefined;
+}
+
+export function writeClusterRecord(record: ClusterRecord): void {
+  const file = `${stateRoot}/${record.name}/cluster.json`;
+  mkdirSync(`${stateRoot}/${record.name}`, { recursive: true });
+  writeFileSync(`${file}.tmp`, `${JSON.stringify(record, null, 2)}\n`);
+  renameSync(`${file}.tmp`, file);
+}
+
+export function listClusterRecords(): ClusterRecord[] {
+  if (!existsSync(stateRoot)) return [];
+  return readdirSync(stateRoot)
+    .filter((name) => !name.startsWith('.'))
+    .flatMap((name) => readClusterRecord(name) ?? []);
+}
+
+/**
+ * Claims the lowest free index by creating its file exclusively: two clusters started at once cannot get the same.
+ * The claim lasts as long as the cluster's state does.
+ */
+export function claimClusterIndex(name: string): number {
+  mkdirSync(indexFolder, { recursive: true });
+  for (let index = 0; index <= devClusterIndexMax; index++) {
+    const file = `${indexFolder}/${index}`;
+    if (existsSync(file) && readFileSync(file, 'utf8') === name) return index;
+  }
+  for (let index = 0; index <= devClusterIndexMax; index++) {
+    try {
+      writeFileSync(`${indexFolder}/${index}`, name, { flag: 'wx' });
+      return index;
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
+    }
+  }
+  throw new Error(
+    `all ${devClusterIndexMax + 1} places for local clusters are taken (${listClusterRecords()
+      .map((record) => record.name)
+      .join(', ')}); end one with: enxame dev down --purge --name NAME`,
+  );
+}
+
+export function releaseClusterIndex(index: number): void {
+  rmSync(`${indexFolder}/${index}`, { force: true });
+}
