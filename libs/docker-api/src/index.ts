@@ -1,1 +1,10 @@
+export { exchangeOf, jsonBodyBytesMax } from './api-exchange.js';
+export * from './api-server.js';
+export * from './api-version.js';
+export * from './exchange.js';
+export * from './filters.js';
+export * from './multiplex.js';
 export * from './port.js';
+export * from './proxy.js';
+export * from './validation.js';
+export { createRouteTable, type RouteTable } from './route-table.js';

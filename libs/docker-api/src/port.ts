@@ -2,8 +2,8 @@
  * The Docker Engine API's wire conventions, shared by the agent's front door and the manager: how a route is
  * declared, what a handler gets, how it answers, streams and takes over a connection.
  */
-import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from 'node:http';
-import type { Duplex } from 'node:stream';
+import type { IncomingHttpHeaders, ServerResponse } from 'node:http';
+import type { Duplex, Readable } from 'node:stream';
 
 export interface ApiRequest {
   method: string;
@@ -17,7 +17,7 @@ export interface ApiRequest {
   /** The whole body as JSON. `invalid-argument` when it is not JSON or over the limit; undefined when empty. */
   json(): Promise<unknown>;
   /** The body as a stream, for tar uploads. Use either this or `json`. */
-  raw: IncomingMessage;
+  raw: Readable;
   /** Aborts when the client is gone. */
   signal: AbortSignal;
   /** Who calls: the local socket (root), or a node by its certificate. */
@@ -51,12 +51,3 @@ export interface Route {
 
 /** Docker's filters, whichever of the two encodings the client used. */
 export type Filters = ReadonlyMap<string, readonly string[]>;
-
-/*
- * The library offers, beside these types:
- *   createApiServer(options: { routes: Route[]; fallback?: (raw request) => ...; caller: ...; log })  -> attach(server: http.Server)
- *   parseFilters(text: string | null, allowed: readonly string[]): Filters        invalid-argument on others
- *   validateBody<T>(Dto: new () => T, body: unknown): T                            class-validator; names field and rule
- *   multiplexFrame(stream: 0 | 1 | 2, data: Uint8Array): Buffer                    8-byte header and data
- *   apiVersion, apiVersionMin
- */

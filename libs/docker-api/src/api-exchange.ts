@@ -1,0 +1,95 @@
+/** What a route's handler sees of an exchange, and how it answers. */
+import { EnxameError } from '#libs/model';
+import type { Duplex, Readable } from 'node:stream';
+import type { Exchange } from './exchange.js';
+import type { ApiRequest, ApiResponse } from './port.js';
+
+/** Far above any spec a person writes, far below what would hurt the process. */
+export const jsonBodyBytesMax = 4 * 1024 * 1024;
+
+const exchanges = new WeakMap<ApiRequest, Exchange>();
+
+/** The exchange behind a request, for handlers that pass it on to another server with `proxyTo`. */
+export function exchangeOf(request: ApiRequest): Exchange {
+  const exchange = exchanges.get(request);
+  if (exchange === undefined) throw new Error('this request did not come from an ApiServer');
+  return exchange;
+}
+
+export function requestOf(exchange: Exchange, params: Record<string, string>): ApiRequest {
+  const request: ApiRequest = {
+    method: exchange.request.method ?? 'GET',
+    path: exchange.path,
+    version: exchange.version,
+    params,
+    query: exchange.query,
+    headers: exchange.request.headers,
+    json: () => readJson(exchange.body, exchange.request.headers['content-length']),
+    raw: exchange.body,
+    signal: exchange.signal,
+    caller: exchange.caller,
+  };
+  exchanges.set(request, exchange);
+  return request;
+}
+
+/** The whole body as JSON; undefined when empty. `invalid-argument` when it is over the limit or not JSON. */
+export async function readJson(body: Readable, contentLength: string | undefined): Promise<unknown> {
+  if (Number(contentLength ?? 0) > jsonBodyBytesMax) throw tooLarge();
+  const chunks: Buffer[] = [];
+  let bytes = 0;
+  for await (const chunk of body as AsyncIterable<Buffer>) {
+    bytes += chunk.length;
+    if (bytes > jsonBodyBytesMax) throw tooLarge();
+    chunks.push(chunk);
+  }
+  if (bytes === 0) return undefined;
+  try {
+    return JSON.parse(Buffer.concat(chunks).toString('utf8'));
+  } catch (error) {
+    const why = error instanceof Error ? error.message : String(error);
+    throw new EnxameError('invalid-argument', `invalid JSON: ${why}`, { cause: error });
+  }
+}
+
+function tooLarge(): EnxameError {
+  return new EnxameError(
+    'invalid-argument',
+    `the request body is larger than the limit of ${jsonBodyBytesMax} bytes`,
+  );
+}
+
+export function responseOf(exchange: Exchange): ApiResponse {
+  const { response } = exchange;
+  return {
+    json(status, body, headers) {
+      const text = Buffer.from(`${JSON.stringify(body)}\n`);
+      response.writeHead(status, {
+        'Content-Type': 'application/json',
+        'Content-Length': text.length,
+        ...headers,
+      });
+      response.end(text);
+    },
+    empty(status, headers) {
+      const mayCarryBody = status !== 204 && status !== 304;
+      response.writeHead(status, { ...(mayCarryBody ? { 'Content-Length': '0' } : {}), ...headers });
+      response.end();
+    },
+    stream(status, headers) {
+      response.writeHead(status, headers);
+      response.flushHeaders();
+      return response;
+    },
+    hijack: (contentType) => hijack(exchange, contentType),
+  };
+}
+
+function hijack(exchange: Exchange, contentType: string): Duplex {
+  const connection = exchange.takeConnection();
+  const head = exchange.upgrade
+    ? ['HTTP/1.1 101 UPGRADED', `Content-Type: ${contentType}`, 'Connection: Upgrade', 'Upgrade: tcp']
+    : ['HTTP/1.1 200 OK', `Content-Type: ${contentType}`];
+  connection.write(`${head.join('\r\n')}\r\n\r\n`);
+  return connection;
+}
