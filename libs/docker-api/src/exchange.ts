@@ -45,9 +45,10 @@ export function plainExchange(
   target: RequestTarget,
 ): Exchange {
   const abort = new AbortController();
-  response.once('close', () => {
+  const onClose = (): void => {
     if (!response.writableFinished) abort.abort();
-  });
+  };
+  response.once('close', onClose);
   return {
     ...target,
     request,
@@ -57,9 +58,9 @@ export function plainExchange(
     signal: abort.signal,
     takeConnection() {
       const socket = request.socket;
-      releaseFromParser(socket);
+      response.off('close', onClose);
       response.detachSocket(socket);
-      response.destroy();
+      releaseFromParser(socket);
       socket.once('close', () => abort.abort());
       return socket;
     },
@@ -173,6 +174,8 @@ function releaseFromParser(socket: Socket): void {
   socket.on('data', nothing);
   for (const event of ['data', 'end', 'drain', 'timeout', 'error', 'close']) socket.removeAllListeners(event);
   socket.on('error', nothing);
-  socket.pause();
   socket.setTimeout(0);
+  // Neither flowing nor paused, as Node leaves an upgraded connection: the first reader starts it.
+  socket.pause();
+  (socket as { readableFlowing: boolean | null }).readableFlowing = null;
 }
