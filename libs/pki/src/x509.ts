@@ -1,0 +1,42 @@
+/** The one place that sets up the X.509 library: it needs decorator metadata and a crypto provider before use. */
+import 'reflect-metadata';
+import * as x509 from '@peculiar/x509';
+import { createPublicKey, randomBytes, webcrypto } from 'node:crypto';
+
+x509.cryptoProvider.set(webcrypto);
+
+export { x509 };
+export type CryptoKey = webcrypto.CryptoKey;
+export type CryptoKeyPair = webcrypto.CryptoKeyPair;
+
+/** ECDSA over P-256, as SwarmKit: small, fast, and supported everywhere. */
+export const keyAlgorithm = { name: 'ECDSA', namedCurve: 'P-256' } as const;
+export const signingAlgorithm = { name: 'ECDSA', hash: 'SHA-256' } as const;
+
+/** 127 random bits: RFC 5280 wants a positive number of at most 20 octets, CAs at least 64 random bits. */
+export function randomSerialNumber(): string {
+  const bytes = randomBytes(16);
+  bytes[0] = ((bytes[0] ?? 0) & 0x7f) | 0x40;
+  return bytes.toString('hex');
+}
+
+export function generateKeys(): Promise<CryptoKeyPair> {
+  return webcrypto.subtle.generateKey(keyAlgorithm, true, ['sign', 'verify']);
+}
+
+export async function privateKeyToPem(key: CryptoKey): Promise<string> {
+  const der = Buffer.from(await webcrypto.subtle.exportKey('pkcs8', key));
+  const lines = der.toString('base64').match(/.{1,64}/g) ?? [];
+  return `-----BEGIN PRIVATE KEY-----\n${lines.join('\n')}\n-----END PRIVATE KEY-----\n`;
+}
+
+export async function privateKeyFromPem(pem: string): Promise<CryptoKey> {
+  const der = Buffer.from(pem.replace(/-----[^-]+-----/g, '').replace(/\s+/g, ''), 'base64');
+  return await webcrypto.subtle.importKey('pkcs8', der, keyAlgorithm, true, ['sign']);
+}
+
+export async function keyPairFromPem(pem: string): Promise<CryptoKeyPair> {
+  const spki = createPublicKey(pem).export({ type: 'spki', format: 'der' });
+  const publicKey = await webcrypto.subtle.importKey('spki', spki, keyAlgorithm, true, ['verify']);
+  return { privateKey: await privateKeyFromPem(pem), publicKey };
+}
