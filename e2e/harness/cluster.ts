@@ -1,0 +1,206 @@
+/** A real cluster for a test: started through the product's own command, driven by the stock docker CLI. */
+import { execFile, spawn } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const root = fileURLToPath(new URL('../../..', import.meta.url));
+export const enxameMain = join(root, 'dist/apps/cli/src/main.js');
+export const demoImages = join(root, 'build/demo');
+
+export interface CommandResult {
+  code: number;
+  stdout: string;
+  stderr: string;
+}
+
+export function run(
+  command: string,
+  args: readonly string[],
+  options: { env?: Record<string, string>; timeoutMs?: number; input?: string } = {},
+): Promise<CommandResult> {
+  return new Promise((resolve) => {
+    const child = execFile(
+      command,
+      args,
+      {
+        encoding: 'utf8',
+        maxBuffer: 64 * 1024 * 1024,
+        timeout: options.timeoutMs ?? 60_000,
+        env: { ...process.env, ...options.env },
+      },
+      (error, stdout, stderr) => {
+        const code = error ? (typeof error.code === 'number' ? error.code : 1) : 0;
+        resolve({ code, stdout, stderr: error && code === 1 && !stderr ? error.message : stderr });
+      },
+    );
+    if (options.input !== undefined) child.stdin?.end(options.input);
+    else child.stdin?.end();
+  });
+}
+
+/** Polls until the probe returns something; the error says what the last try saw. */
+export async function eventually<T>(
+  what: string,
+  timeoutMs: number,
+  probe: () => Promise<T | undefined | false>,
+): Promise<T> {
+  const deadline = performance.now() + timeoutMs;
+  let last: unknown = 'nothing yet';
+  for (;;) {
+    try {
+      const value = await probe();
+      if (value !== undefined && value !== false) return value as T;
+      last = value;
+    } catch (error) {
+      last = error instanceof Error ? error.message : error;
+    }
+    if (performance.now() > deadline)
+      throw new Error(`${what}: not within ${timeoutMs} ms (last: ${String(last)})`);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
+
+export class TestCluster {
+  readonly socket: string;
+  private readonly dockerConfig = mkdtempSync(join(tmpdir(), 'enxame-docker-'));
+
+  constructor(
+    readonly name: string,
+    readonly workers = 2,
+  ) {
+    this.socket = this.socketOf(1);
+  }
+
+  socketOf(node: number): string {
+    return `/run/enxame/${this.name}/node-${node}.sock`;
+  }
+
+  get stateDir(): string {
+    return `/var/lib/enxame/${this.name}`;
+  }
+
+  async up(extra: readonly string[] = []): Promise<void> {
+    await this.purge();
+    const result = await run(
+      process.execPath,
+      [enxameMain, 'dev', 'up', '--name', this.name, '--workers', String(this.workers), '--detach', ...extra],
+      { timeoutMs: 100_000 },
+    );
+    if (result.code !== 0) throw new Error(`dev up: ${result.stdout}\n${result.stderr}`);
+    this.screen = result.stdout;
+  }
+
+  /** What `dev up` printed. */
+  screen = '';
+
+  async purge(): Promise<void> {
+    const result = await run(process.execPath, [enxameMain, 'dev', 'down', '--purge', '--name', this.name], {
+      timeoutMs: 100_000,
+    });
+    if (result.code !== 0) throw new Error(`dev down: ${result.stdout}\n${result.stderr}`);
+  }
+
+  async end(): Promise<void> {
+    await this.purge();
+    rmSync(this.dockerConfig, { recursive: true, force: true });
+  }
+
+  dockerEnvironment(node = 1): Record<string, string> {
+    return {
+      DOCKER_HOST: `unix://${this.socketOf(node)}`,
+      DOCKER_CONFIG: this.dockerConfig,
+      DOCKER_CLI_HINTS: 'false',
+    };
+  }
+
+  /** Runs the stock CLI against node 1. */
+  tryDocker(
+    args: readonly string[],
+    options: { node?: number; timeoutMs?: number; input?: string } = {},
+  ): Promise<CommandResult> {
+    const { node, ...rest } = options;
+    return run('docker', args, { ...rest, env: this.dockerEnvironment(node) });
+  }
+
+  /** The same, and a failure is an error. Returns what it printed, trimmed. */
+  async docker(
+    args: readonly string[],
+    options: { node?: number; timeoutMs?: number; input?: string } = {},
+  ): Promise<string> {
+    const result = await this.tryDocker(args, options);
+    if (result.code !== 0)
+      throw new Error(`docker ${args.join(' ')} ended with ${result.code}: ${result.stderr}${result.stdout}`);
+    return result.stdout.trim();
+  }
+
+  spawnDocker(args: readonly string[], node = 1): ReturnType<typeof spawn> {
+    return spawn('docker', args, {
+      env: { ...process.env, ...this.dockerEnvironment(node) },
+      stdio: ['pipe', 'pipe', 'pipe'],
+    });
+  }
+
+  async loadDemo(): Promise<void> {
+    for (const version of ['1', '2', 'bad']) {
+      await this.docker(['load', '-q', '-i', join(demoImages, `enxame-demo-${version}.tar`)]);
+    }
+  }
+
+  /** Tasks of a service as the API has them. */
+  async tasks(service: string): Promise<ApiTask[]> {
+    const filters = encodeURIComponent(JSON.stringify({ service: [service] }));
+    return (await this.api<ApiTask[]>('GET', `/tasks?filters=${filters}`)).body;
+  }
+
+  async api<T>(method: string, path: string, body?: unknown): Promise<{ status: number; body: T }> {
+    const args = [
+      '-s',
+      '--max-time',
+      '30',
+      '--unix-socket',
+      this.socket,
+      '-X',
+      method,
+      '-w',
+      '\n%{http_code}',
+      `http://d${path}`,
+    ];
+    if (body !== undefined)
+      args.push(
+        '-H',
+        'Content-Type: application/json',
+        '-d',
+        typeof body === 'string' ? body : JSON.stringify(body),
+      );
+    const result = await run('curl', args);
+    const cut = result.stdout.lastIndexOf('\n');
+    const text = result.stdout.slice(0, cut);
+    return { status: Number(result.stdout.slice(cut + 1)), body: (text ? JSON.parse(text) : undefined) as T };
+  }
+
+  /** Waits until so many tasks of the service are observed running. */
+  allRunning(service: string, count: number, timeoutMs = 30_000): Promise<ApiTask[]> {
+    return eventually(`${count} running tasks of ${service}`, timeoutMs, async () => {
+      const running = (await this.tasks(service)).filter(
+        (task) => task.Status.State === 'running' && task.DesiredState === 'running',
+      );
+      return running.length === count ? running : undefined;
+    });
+  }
+}
+
+export interface ApiTask {
+  ID: string;
+  Slot?: number;
+  NodeID: string;
+  DesiredState: string;
+  Spec: { ContainerSpec: { Image: string } };
+  Status: {
+    State: string;
+    Err?: string;
+    Message: string;
+    ContainerStatus?: { ContainerID: string; PID: number; ExitCode?: number };
+  };
+}

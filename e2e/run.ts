@@ -1,0 +1,97 @@
+/**
+ * What `npm test` runs after set-up: static checks, unit and simulation tests, then the end-to-end tests on real
+ * clusters. The last line is `N passed, N failed`. Arguments choose parts: `node dist/e2e/run.js unit`.
+ */
+import { spawnSync } from 'node:child_process';
+import { existsSync, readFileSync, rmSync } from 'node:fs';
+import { delimiter, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const root = fileURLToPath(new URL('../..', import.meta.url));
+const totalsFile = join(root, 'build', 'test-totals.json');
+const node = process.execPath;
+
+interface Totals {
+  passes: number;
+  failures: number;
+  pending: number;
+}
+
+const parts: Record<string, () => Totals> = {
+  types: () =>
+    check('types', [
+      node,
+      'node_modules/@typescript/native/bin/tsc',
+      '-p',
+      '.',
+      '--noEmit',
+      '--incremental',
+      'false',
+    ]),
+  lint: () => check('lint', [node, 'node_modules/oxlint/bin/oxlint', '--deny-warnings']),
+  format: () => check('format', [node, 'node_modules/@biomejs/biome/bin/biome', 'format', '.']),
+  unit: () => mocha(['dist/apps/**/*.spec.js', 'dist/libs/**/*.spec.js', 'dist/e2e/tidy.spec.js'], 20_000),
+  e2e: () => mocha(['dist/e2e/**/*.e2e.js'], 120_000),
+};
+
+function runCommand(command: string[]): number | null {
+  const [program, ...args] = command;
+  const result = spawnSync(program as string, args, {
+    cwd: root,
+    stdio: ['ignore', 'inherit', 'inherit'],
+    env: {
+      ...process.env,
+      PATH: `${join(root, 'build/tools/bin')}${delimiter}${process.env.PATH ?? ''}${delimiter}/usr/sbin:/sbin`,
+      ENXAME_TEST_TOTALS: totalsFile,
+    },
+  });
+  return result.status;
+}
+
+/** A static check counts as one test. */
+function check(name: string, command: string[]): Totals {
+  const passed = runCommand(command) === 0;
+  console.log(`${passed ? 'passed' : 'FAILED'}: ${name}`);
+  return { passes: passed ? 1 : 0, failures: passed ? 0 : 1, pending: 0 };
+}
+
+function mocha(files: string[], timeoutMs: number): Totals {
+  rmSync(totalsFile, { force: true });
+  const status = runCommand([
+    node,
+    'node_modules/mocha/bin/mocha.js',
+    '--no-config',
+    '--enable-source-maps',
+    '--exit',
+    '--reporter',
+    'e2e/harness/count-reporter.cjs',
+    '--timeout',
+    String(timeoutMs),
+    ...files,
+  ]);
+  // A runner that died before its end has run no test that can be counted, and that is a failure.
+  if (!existsSync(totalsFile)) return { passes: 0, failures: 1, pending: 0 };
+  const totals = JSON.parse(readFileSync(totalsFile, 'utf8')) as Totals;
+  if (status !== 0 && totals.failures === 0) totals.failures = 1;
+  return totals;
+}
+
+const chosen = process.argv.length > 2 ? process.argv.slice(2) : Object.keys(parts);
+const sum: Totals = { passes: 0, failures: 0, pending: 0 };
+for (const name of chosen) {
+  const part = parts[name];
+  if (!part) {
+    console.error(`unknown part "${name}"; parts are ${Object.keys(parts).join(', ')}`);
+    process.exit(2);
+  }
+  const startedAt = performance.now();
+  console.log(`\n== ${name}`);
+  const totals = part();
+  console.log(`== ${name}: ${((performance.now() - startedAt) / 1000).toFixed(1)} s`);
+  sum.passes += totals.passes;
+  sum.failures += totals.failures;
+  sum.pending += totals.pending;
+}
+if (sum.pending > 0) console.log(`${sum.pending} skipped (each says why above)`);
+console.log(`${sum.passes} passed, ${sum.failures} failed`);
+process.exit(sum.failures === 0 && sum.passes > 0 ? 0 : 1);
