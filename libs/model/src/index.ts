@@ -1,5 +1,6 @@
 export * from './assignment.js';
 export * from './changes.js';
+export * from './constraint.js';
 export * from './container-interface.js';
 export * from './defaults.js';
 export * from './docker-spec.js';

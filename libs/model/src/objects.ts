@@ -135,8 +135,16 @@ export interface Task extends ObjectMeta {
    * the time has come, and the named task has stopped.
    */
   startGate?: { notBeforeMs?: number; afterTask?: TaskId };
-  /** Writer: orchestrator, at creation. Why the task exists: rollout failures count only tasks of the rollout. */
+  /**
+   * Writer: orchestrator, at creation. Why the task exists: rollout failures count only tasks of the rollout, restart
+   * attempts only restarts. `drain` is any move off a node that cannot keep its task: drained, lost or no longer fit.
+   */
   cause: 'create' | 'scale' | 'restart' | 'update' | 'drain';
+  /**
+   * Writer: orchestrator. When the leader first saw this task of a rollout running, by the leader's clock: the
+   * rollout's delay and monitor times count from here, also after a change of leader.
+   */
+  runningAtMs?: number;
   /** Writer: each state's owner, see `taskStateOwner`. Forward only. */
   status: TaskStatus;
 }
