@@ -8,3 +8,4 @@ export * from './port.js';
 export * from './proxy.js';
 export * from './validation.js';
 export { createRouteTable, type RouteTable } from './route-table.js';
+export * from './events.js';
