@@ -1,0 +1,6 @@
+export * from './client.js';
+export * from './credentials.js';
+export * from './errors.js';
+export * from './server.js';
+export * as ca from './generated/ca.js';
+export * as session from './generated/session.js';
