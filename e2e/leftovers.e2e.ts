@@ -1,0 +1,164 @@
+/** A cluster that has ended leaves nothing behind, however it ended; two of them do not meet. */
+import { existsSync, readFileSync, readdirSync } from 'node:fs';
+import { expect } from 'chai';
+import { enxameMain, run, TestCluster } from './harness/cluster.js';
+
+interface Picture {
+  links: string[];
+  routes: string[];
+  rules: string[];
+  tables: string[];
+  namespaces: string[];
+  mounts: string[];
+  cgroups: string[];
+  processes: string[];
+  sockets: string[];
+}
+
+async function lines(command: string, ...args: string[]): Promise<string[]> {
+  return (await run(command, args)).stdout.split('\n').filter(Boolean).sort();
+}
+
+/** Everything of the machine that a cluster could leave something in. */
+async function picture(): Promise<Picture> {
+  const names = (folder: string): string[] => (existsSync(folder) ? readdirSync(folder).sort() : []);
+  return {
+    links: (await lines('ip', '-o', 'link')).map((line) => line.split(':')[1]!.trim()),
+    routes: await lines('ip', 'route', 'show', 'table', 'all'),
+    rules: await lines('ip', 'rule'),
+    tables: await lines('nft', 'list', 'tables'),
+    namespaces: names('/run/netns'),
+    mounts: readFileSync('/proc/self/mountinfo', 'utf8')
+      .split('\n')
+      .filter((line) => line.includes('enxame')),
+    cgroups: names('/sys/fs/cgroup').flatMap((controller) =>
+      names(`/sys/fs/cgroup/${controller}/enxame`).map((name) => `${controller}/${name}`),
+    ),
+    processes: names('/proc')
+      .filter((pid) => /^\d+$/.test(pid))
+      .flatMap((pid) => {
+        try {
+          const line = readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ');
+          return /\/(var\/lib|run)\/enxame\/e2e-left/.test(line) ? [line] : [];
+        } catch {
+          return [];
+        }
+      }),
+    sockets: names('/run/enxame'),
+  };
+}
+
+describe('leaving nothing behind', function () {
+  this.timeout(240_000);
+  const cluster = new TestCluster('e2e-left');
+  let before: Picture;
+
+  const work = async (): Promise<void> => {
+    await cluster.up();
+    await cluster.loadDemo();
+    await cluster.docker([
+      'service',
+      'create',
+      '--name',
+      'web',
+      '--replicas',
+      '4',
+      '--publish',
+      '18083:8080',
+      'enxame/demo:1',
+    ]);
+  };
+
+  beforeEach(async () => {
+    await cluster.purge();
+    before = await picture();
+  });
+  after(() => cluster.end());
+
+  it('after dev down', async () => {
+    await work();
+    await cluster.purge();
+    expect(await picture()).to.deep.equal(before);
+  });
+
+  it('after the supervisor and every daemon were killed with -9', async () => {
+    await work();
+    const pids = (await picture()).processes.length;
+    expect(pids).to.be.greaterThan(3);
+    const supervisor = Number(readFileSync('/run/enxame/e2e-left/supervisor.pid', 'utf8'));
+    process.kill(supervisor, 'SIGKILL');
+    for (const name of readdirSync('/proc').filter((entry) => /^\d+$/.test(entry))) {
+      let line = '';
+      try {
+        line = readFileSync(`/proc/${name}/cmdline`, 'utf8');
+      } catch {
+        continue;
+      }
+      if (line.includes('/apps/') && line.includes('/var/lib/enxame/e2e-left/'))
+        process.kill(Number(name), 'SIGKILL');
+    }
+    await cluster.purge();
+    expect(await picture()).to.deep.equal(before);
+  });
+
+  it('refuses to start twice and harms nothing', async () => {
+    await work();
+    const second = await run(process.execPath, [
+      enxameMain,
+      'dev',
+      'up',
+      '--name',
+      'e2e-left',
+      '--workers',
+      '2',
+      '--detach',
+    ]);
+    expect(second.code).to.equal(1);
+    expect(second.stderr).to.match(
+      /already running \(process \d+\)\. Stop it with: npx enxame dev down --name e2e-left/,
+    );
+    await cluster.allRunning('web', 4);
+  });
+
+  it('lets two clusters run side by side, and start again with their state', async () => {
+    const other = new TestCluster('e2e-left-2', 1);
+    await work();
+    try {
+      await other.up();
+      await other.loadDemo();
+      await other.docker([
+        'service',
+        'create',
+        '--name',
+        'web',
+        '--replicas',
+        '2',
+        '--publish',
+        '18084:8080',
+        'enxame/demo:2',
+      ]);
+      const version = async (port: number): Promise<string> =>
+        String(
+          JSON.parse(
+            (await run('curl', ['-s', '-H', 'Accept: application/json', `http://127.0.0.1:${port}/`])).stdout,
+          ).version,
+        );
+      expect(await version(18_083)).to.equal('1');
+      expect(await version(18_084)).to.equal('2');
+    } finally {
+      await other.end();
+    }
+    await cluster.allRunning('web', 4);
+    const stopped = await run(process.execPath, [enxameMain, 'dev', 'down', '--name', 'e2e-left'], {
+      timeoutMs: 100_000,
+    });
+    expect(stopped.code, stopped.stderr).to.equal(0);
+    const again = await run(
+      process.execPath,
+      [enxameMain, 'dev', 'up', '--name', 'e2e-left', '--workers', '2', '--detach'],
+      { timeoutMs: 100_000 },
+    );
+    expect(again.code, again.stdout + again.stderr).to.equal(0);
+    await cluster.allRunning('web', 4);
+  });
+});
