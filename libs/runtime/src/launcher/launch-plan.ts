@@ -1,0 +1,379 @@
+/**
+ * A launch plan is what the C launcher executes: a flat list of operations with no choices left. TypeScript decides
+ * (names are resolved, defaults filled in, order chosen), C does each operation as written or fails with its name.
+ *
+ * Who executes an operation follows from its kind, in list order within each group:
+ *
+ *   keeper, before the container exists   cgroup-directory, cgroup-write, cgroup-join, namespaces, stdio, log, oom-file
+ *   keeper, once its namespaces exist     interface, host-sysctl
+ *   inside, before pivot-root             everything from root-propagation to pivot-root (targets resolve inside the root)
+ *   inside, after pivot-root              rlimit ... exec; user, capabilities and seccomp in the order Linux needs
+ */
+
+export interface LaunchPlan {
+  /** For the keeper's process title and its messages. */
+  id: string;
+  shim: ShimFiles;
+  operations: readonly LaunchOperation[];
+}
+
+export interface ShimFiles {
+  /** Unix socket the shim listens on. 107 bytes at most. Made by the shim, gone when it ends. */
+  socketPath: string;
+  /** JSON of `ContainerExit`, written (by rename) before anybody is told. Survives the shim. */
+  exitPath: string;
+  /** Do everything but the exec; the container's program starts at `ShimClient.start()`. */
+  held: boolean;
+}
+
+export type LaunchOperation =
+  | CgroupDirectory
+  | CgroupWrite
+  | CgroupJoin
+  | Namespaces
+  | Stdio
+  | LogFile
+  | OomFile
+  | Interface
+  | HostSysctl
+  | RootPropagation
+  | OverlayRoot
+  | BindRoot
+  | FilesystemMount
+  | BindMount
+  | Device
+  | Symlink
+  | Directory
+  | File
+  | Console
+  | MaskPath
+  | ReadOnlyPath
+  | PivotRoot
+  | Hostname
+  | Sysctl
+  | Loopback
+  | OomScore
+  | Rlimit
+  | NoNewPrivileges
+  | Capabilities
+  | User
+  | Seccomp
+  | Workdir
+  | Environment
+  | Init
+  | Exec;
+
+/** `mkdir -p` on the node, 0755. */
+export interface CgroupDirectory {
+  kind: 'cgroup-directory';
+  path: string;
+}
+
+/** Writes `value` into a control file of the node. `optional`: a file that does not exist is no error. */
+export interface CgroupWrite {
+  kind: 'cgroup-write';
+  path: string;
+  value: string;
+  optional: boolean;
+}
+
+/** The container's first process is in this cgroup before it does anything. One per v1 hierarchy, or the one of v2. */
+export interface CgroupJoin {
+  kind: 'cgroup-join';
+  path: string;
+  version: 1 | 2;
+}
+
+/**
+ * In a launch plan: made new. In an exec plan: entered. `pid` and `mount` must be true in a launch plan.
+ * `network: false` is the node's own network.
+ */
+export interface Namespaces {
+  kind: 'namespaces';
+  pid: boolean;
+  network: boolean;
+  ipc: boolean;
+  mount: boolean;
+  uts: boolean;
+  cgroup: boolean;
+}
+
+/** With `tty` the container needs a devpts mount at /dev/pts. Without `stdin`, it reads /dev/null (or the idle tty). */
+export interface Stdio {
+  kind: 'stdio';
+  tty: boolean;
+  stdin: boolean;
+  /** stdin closes when the first attached writer ends it (`docker run -i` without keeping it open). */
+  stdinOnce: boolean;
+  rows: number;
+  columns: number;
+}
+
+/** Docker's json-file format. Absent: output goes to attached clients only. `filesMax` counts the current file. */
+export interface LogFile {
+  kind: 'log';
+  path: string;
+  fileBytesMax: number;
+  filesMax: number;
+}
+
+/** File with an `oom_kill N` line: v1 `memory.oom_control`, v2 `memory.events`. Read at exit. */
+export interface OomFile {
+  kind: 'oom-file';
+  path: string;
+}
+
+/**
+ * A veth pair: `hostName` in the launcher's network namespace (up, with a /32 route to the address), `name` inside
+ * (up, with address/32). A host link of the same name is left-over of an earlier run and is replaced.
+ */
+export interface Interface {
+  kind: 'interface';
+  hostName: string;
+  name: string;
+  /** Dotted IPv4, without prefix. */
+  address: string;
+  mtu: number;
+  /** Address put on the host end, /32. Absent: none (the gateway is an address of the node's `lo`). */
+  hostAddress?: string;
+  /** On-link next hop of the default route. Absent: this interface has no default route. */
+  defaultGateway?: string;
+  /** `A.B.C.D/len` reached through this interface. */
+  routes: readonly { destination: string; gateway?: string }[];
+}
+
+/** `net/ipv4/conf/veth.../rp_filter` below /proc/sys, in the launcher's network namespace, after the interfaces. */
+export interface HostSysctl {
+  kind: 'host-sysctl';
+  name: string;
+  value: string;
+}
+
+/** How mounts of the node reach the new namespace: `private` unless a bind asks for (r)slave. */
+export interface RootPropagation {
+  kind: 'root-propagation';
+  propagation: 'private' | 'slave';
+}
+
+/** Lower dirs topmost first. Paths may be of any length; `mountPoint` is an existing folder of the node. */
+export interface OverlayRoot {
+  kind: 'overlay-root';
+  lowerDirs: readonly string[];
+  upperDir: string;
+  workDir: string;
+  mountPoint: string;
+  /** More overlay options, such as `index=off`, `metacopy=off`. */
+  options: readonly string[];
+}
+
+/** A folder of the node as the root, instead of an overlay. */
+export interface BindRoot {
+  kind: 'bind-root';
+  source: string;
+  mountPoint: string;
+}
+
+export type MountFlag =
+  | 'read-only'
+  | 'nosuid'
+  | 'nodev'
+  | 'noexec'
+  | 'noatime'
+  | 'strictatime'
+  | 'relatime'
+  | 'nosymfollow';
+
+/** A new filesystem: proc, sysfs, tmpfs, devpts, mqueue, cgroup, cgroup2. `target` is made when missing. */
+export interface FilesystemMount {
+  kind: 'mount';
+  type: string;
+  source: string;
+  target: string;
+  flags: readonly MountFlag[];
+  /** `key=value` or `key`, as in mount(8)'s -o, without the flags above. */
+  options: readonly string[];
+}
+
+/**
+ * A path of the node inside the container. `target` resolves inside the container's root (symlinks of the image
+ * cannot leave it) and is made when missing: a folder or an empty file, as the source is.
+ */
+export interface BindMount {
+  kind: 'bind';
+  source: string;
+  target: string;
+  recursive: boolean;
+  flags: readonly MountFlag[];
+  propagation: 'private' | 'rprivate' | 'slave' | 'rslave';
+}
+
+export interface Device {
+  kind: 'device';
+  path: string;
+  type: 'character' | 'block' | 'fifo';
+  major: number;
+  minor: number;
+  mode: number;
+  uid: number;
+  gid: number;
+}
+
+/** A link at `path` with the text `target`. One that is there already stays. */
+export interface Symlink {
+  kind: 'symlink';
+  path: string;
+  target: string;
+}
+
+/** `mkdir -p` inside the root; mode and owner apply to a folder that was made now. */
+export interface Directory {
+  kind: 'directory';
+  path: string;
+  mode: number;
+  uid: number;
+  gid: number;
+}
+
+/** A small file inside the root, replaced when there. */
+export interface File {
+  kind: 'file';
+  path: string;
+  data: Buffer;
+  mode: number;
+  uid: number;
+  gid: number;
+}
+
+/** Binds the container's terminal on /dev/console. Only with `stdio.tty`. */
+export interface Console {
+  kind: 'console';
+}
+
+/** Covers a file with /dev/null, a folder with an empty read-only tmpfs. A path that does not exist is no error. */
+export interface MaskPath {
+  kind: 'mask';
+  path: string;
+}
+
+/** A path that does not exist is no error. */
+export interface ReadOnlyPath {
+  kind: 'read-only-path';
+  path: string;
+}
+
+export interface PivotRoot {
+  kind: 'pivot-root';
+  readOnly: boolean;
+}
+
+export interface Hostname {
+  kind: 'hostname';
+  name: string;
+  domainName: string;
+}
+
+/** `net/ipv4/ip_unprivileged_port_start` or with dots. Inside the container's namespaces. */
+export interface Sysctl {
+  kind: 'sysctl';
+  name: string;
+  value: string;
+  /** A kernel without this name is no error. */
+  optional: boolean;
+}
+
+export interface Loopback {
+  kind: 'loopback';
+}
+
+export interface OomScore {
+  kind: 'oom-score';
+  value: number;
+}
+
+/** Name as in ulimit lists: nofile, nproc, core, ... -1n is unlimited. */
+export interface Rlimit {
+  kind: 'rlimit';
+  name: RlimitName;
+  soft: bigint;
+  hard: bigint;
+}
+
+export const rlimitNumbers = {
+  cpu: 0,
+  fsize: 1,
+  data: 2,
+  stack: 3,
+  core: 4,
+  rss: 5,
+  nproc: 6,
+  nofile: 7,
+  memlock: 8,
+  as: 9,
+  locks: 10,
+  sigpending: 11,
+  msgqueue: 12,
+  nice: 13,
+  rtprio: 14,
+  rttime: 15,
+} as const;
+
+export type RlimitName = keyof typeof rlimitNumbers;
+
+export interface NoNewPrivileges {
+  kind: 'no-new-privileges';
+}
+
+/** Bit masks: bit n is capability n. Ambient is empty always. Bits this kernel or node lacks are left out. */
+export interface Capabilities {
+  kind: 'capabilities';
+  bounding: bigint;
+  effective: bigint;
+  permitted: bigint;
+  inheritable: bigint;
+}
+
+export interface User {
+  kind: 'user';
+  uid: number;
+  gid: number;
+  groups: readonly number[];
+}
+
+/** `struct sock_filter` array, host byte order. Loaded as the last thing before exec. */
+export interface Seccomp {
+  kind: 'seccomp';
+  program: Buffer;
+}
+
+/** Made when missing (0755, owner of the process) if `create`. */
+export interface Workdir {
+  kind: 'workdir';
+  path: string;
+  create: boolean;
+}
+
+export interface Environment {
+  kind: 'environment';
+  variables: readonly string[];
+}
+
+/** A small init as process 1: forwards signals, reaps, ends with the program's exit code. */
+export interface Init {
+  kind: 'init';
+}
+
+/** `argv[0]` without a slash is looked up in the PATH of `environment`, inside the container. */
+export interface Exec {
+  kind: 'exec';
+  argv: readonly string[];
+}
+
+/**
+ * A process more in a running container. Operations allowed: cgroup-join, namespaces, stdio, rlimit, oom-score,
+ * no-new-privileges, capabilities, user, seccomp, workdir, environment, exec.
+ */
+export interface ExecPlan {
+  /** The process is killed when the connection that asked for it ends (health probes). Else it goes on unseen. */
+  killOnDisconnect: boolean;
+  operations: readonly LaunchOperation[];
+}
