@@ -1,0 +1,61 @@
+#include "unpack.h"
+#include <errno.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+
+/* Names in messages come from the archive: control characters would forge log lines. */
+static void print_message(const char *format, va_list arguments, const char *reason) {
+	char line[1024];
+	vsnprintf(line, sizeof line, format, arguments);
+	for (char *at = line; *at; at++)
+		if ((unsigned char)*at < ' ' || *at == 0x7f) *at = '?';
+	fprintf(stderr, "%s%s%s\n", line, reason ? ": " : "", reason ? reason : "");
+}
+
+void fail_archive(const char *format, ...) {
+	va_list arguments;
+	va_start(arguments, format);
+	print_message(format, arguments, NULL);
+	va_end(arguments);
+	exit(exit_bad_archive);
+}
+
+void fail_system(const char *format, ...) {
+	int error = errno;
+	va_list arguments;
+	va_start(arguments, format);
+	print_message(format, arguments, strerror(error));
+	va_end(arguments);
+	exit(error == ENOSPC || error == EDQUOT ? exit_no_space : exit_system);
+}
+
+static int unpack_layer(const char *folder) {
+	static struct entry entry;
+	long long entries = 0, bytes = 0;
+	tree_open(folder);
+	while (tar_next(&entry)) {
+		if (++entries > entries_max) fail_archive("the layer has more than %d entries", entries_max);
+		if (entry.type == '0') bytes += entry.size;
+		tree_write(&entry);
+	}
+	input_drain();
+	tree_finish();
+	printf("%lld %lld\n", entries, bytes);
+	return 0;
+}
+
+int main(int argc, char **argv) {
+	/* Nobody waits for the result of an orphan, and its successor cleans up after it. */
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+	umask(0);
+	if (argc == 3 && strcmp(argv[1], "layer") == 0) return unpack_layer(argv[2]);
+	if (argc == 3 && strcmp(argv[1], "remove") == 0) return remove_folder(argv[2]);
+	fprintf(stderr, "usage: enxame-unpack layer|remove FOLDER\n");
+	return exit_usage;
+}
