@@ -4,15 +4,37 @@ export const runtimePackages = [
   { name: 'iproute2', commands: ['ip'], why: 'makes the overlay devices, routes and rules of a node' },
   { name: 'conntrack', commands: ['conntrack'], why: 'clears UDP flows to endpoints that are gone' },
   { name: 'gcc', commands: ['cc'], why: 'compiles the container launcher' },
-  { name: 'libc6-dev', commands: [], files: ['/usr/include/stdio.h'], why: 'the C library the launcher is linked with' },
-  { name: 'linux-libc-dev', commands: [], files: ['/usr/include/linux/mount.h'], why: 'kernel interfaces for the launcher' },
+  {
+    name: 'libc6-dev',
+    commands: [],
+    files: ['/usr/include/stdio.h'],
+    why: 'the C library the launcher is linked with',
+  },
+  {
+    name: 'linux-libc-dev',
+    commands: [],
+    files: ['/usr/include/linux/mount.h'],
+    why: 'kernel interfaces for the launcher',
+  },
   { name: 'make', commands: ['make'], why: 'builds the C programs' },
-  { name: 'util-linux', commands: ['nsenter'], why: 'starts the nodes of a local cluster in their namespaces' },
+  {
+    name: 'util-linux',
+    commands: ['nsenter'],
+    why: 'starts the nodes of a local cluster in their namespaces',
+  },
 ];
 
 export const testPackages = [
-  { name: 'busybox-static', commands: ['busybox'], why: 'the smallest root file system to test containers with' },
-  { name: 'redis-tools', commands: ['redis-cli'], why: 'Redis and its libraries, for the telemetry tests (no service)' },
+  {
+    name: 'busybox-static',
+    commands: ['busybox'],
+    why: 'the smallest root file system to test containers with',
+  },
+  {
+    name: 'redis-tools',
+    commands: ['redis-cli'],
+    why: 'Redis and its libraries, for the telemetry tests (no service)',
+  },
   { name: 'procps', commands: ['ps'], why: 'lets tests see that nothing is left behind' },
   { name: 'curl', commands: ['curl'], why: 'a plain HTTP client inside test namespaces' },
 ];
@@ -37,4 +59,24 @@ export const testTools = [
     debianPackages: ['redis-server', 'redis-tools'],
     programs: ['usr/bin/redis-server', 'usr/bin/redis-check-rdb'],
   },
+];
+
+/** What `npm run bench` measures itself against; unpacked beside each other with their libraries, never installed. */
+export const benchTools = [
+  {
+    command: 'dockerd',
+    preferPath: false,
+    debianPackages: ['docker.io', 'containerd', 'runc', 'libdevmapper1.02.1'],
+    programs: ['usr/sbin/dockerd'],
+  },
+  {
+    command: 'crun',
+    preferPath: false,
+    debianPackages: ['crun', 'libyajl2'],
+    programs: ['usr/bin/crun'],
+  },
+];
+
+export const benchPackages = [
+  { name: 'iptables', commands: ['iptables'], why: "dockerd's network, inside the bench's own namespace" },
 ];

@@ -21,13 +21,16 @@ import {
 } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { runtimePackages, testPackages, testTools } from './packages.mjs';
+import { benchPackages, benchTools, runtimePackages, testPackages, testTools } from './packages.mjs';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const buildDir = join(root, 'build');
 const logFile = join(buildDir, 'setup.log');
 const toolsBin = join(buildDir, 'tools', 'bin');
-const forTests = process.argv.includes('--for-tests');
+const forBench = process.argv.includes('--for-bench');
+const forTests = forBench || process.argv.includes('--for-tests');
+const packages = [...runtimePackages, ...(forTests ? testPackages : []), ...(forBench ? benchPackages : [])];
+const tools = [...(forTests ? testTools : []), ...(forBench ? benchTools : [])];
 const nodeVersionMin = [20, 19];
 
 class StepFailure extends Error {}
@@ -50,7 +53,9 @@ function run(command, args, { cwd = root, env = {} } = {}) {
   appendFileSync(logFile, output);
   if (result.error) fail(`${command}: ${result.error.message}`);
   if (result.status !== 0) {
-    fail(`${command} ${args.join(' ')} ended with ${result.status}\n${output.trimEnd().split('\n').slice(-15).join('\n')}`);
+    fail(
+      `${command} ${args.join(' ')} ended with ${result.status}\n${output.trimEnd().split('\n').slice(-15).join('\n')}`,
+    );
   }
   return result.stdout ?? '';
 }
@@ -84,7 +89,10 @@ function aptUpdate() {
 }
 
 function packageIsPresent(wanted) {
-  return wanted.commands.every((command) => inPath(command)) && (wanted.files ?? []).every((file) => existsSync(file));
+  return (
+    wanted.commands.every((command) => inPath(command)) &&
+    (wanted.files ?? []).every((file) => existsSync(file))
+  );
 }
 
 function installDebianPackages(wanted) {
@@ -136,9 +144,9 @@ function provideTool(tool) {
   symlinkSync(program, link);
 }
 
-function provideTestTools() {
-  for (const tool of testTools) provideTool(tool);
-  return `${testTools.map((tool) => tool.command).join(', ')} in build/tools/bin`;
+function provideTools() {
+  for (const tool of tools) provideTool(tool);
+  return `${tools.map((tool) => tool.command).join(', ')} in build/tools/bin`;
 }
 
 /** npm's own record of what it installed is compared by the lock file's content, not its time. */
@@ -171,8 +179,8 @@ function buildDemoImage() {
 
 const steps = [
   ['Node.js and rights', () => (requireNode(), requireRoot(), `Node.js ${process.versions.node}, root`)],
-  ['Debian packages', () => installDebianPackages(forTests ? [...runtimePackages, ...testPackages] : runtimePackages)],
-  ...(forTests ? [['programs for tests', provideTestTools]] : []),
+  ['Debian packages', () => installDebianPackages(packages)],
+  ...(tools.length > 0 ? [['programs for tests', provideTools]] : []),
   ['npm packages', installNpmPackages],
   ['C programs', buildNative],
   ['TypeScript', buildTypeScript],

@@ -1,0 +1,64 @@
+/** Samples, their summary, and the table a bench prints. */
+export interface Summary {
+  count: number;
+  min: number;
+  median: number;
+  p99: number;
+  max: number;
+}
+
+export function summarize(samples: readonly number[]): Summary {
+  const sorted = [...samples].sort((a, b) => a - b);
+  const at = (share: number): number =>
+    sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))] ?? Number.NaN;
+  return { count: sorted.length, min: at(0), median: at(0.5), p99: at(0.99), max: at(1) };
+}
+
+/** Times one run after another, after some that do not count. In milliseconds. */
+export async function sample(
+  options: { warmUp: number; runs: number },
+  work: (run: number) => Promise<void>,
+): Promise<number[]> {
+  const samples: number[] = [];
+  for (let run = 0; run < options.warmUp + options.runs; run++) {
+    const startedAt = performance.now();
+    await work(run);
+    if (run >= options.warmUp) samples.push(performance.now() - startedAt);
+  }
+  return samples;
+}
+
+export interface Row {
+  figure: string;
+  unit: string;
+  ours: number;
+  peer: string;
+  theirs: number;
+  /** The aim, in words, and whether this run met it. */
+  aim: string;
+  met: boolean;
+}
+
+export function printTable(title: string, rows: readonly Row[]): void {
+  const show = (value: number): string => (value >= 100 ? value.toFixed(0) : value.toFixed(2));
+  const cells = [
+    ['figure', 'Enxame', 'peer', 'peer has', 'ratio', 'aim'],
+    ...rows.map((row) => [
+      row.figure,
+      `${show(row.ours)} ${row.unit}`,
+      row.peer,
+      `${show(row.theirs)} ${row.unit}`,
+      `${(row.theirs / row.ours).toFixed(1)}x`,
+      `${row.aim}${row.met ? '' : ' (not met)'}`,
+    ]),
+  ];
+  const widths = cells[0]!.map((_, column) => Math.max(...cells.map((row) => row[column]!.length)));
+  console.log(`\n${title}`);
+  for (const row of cells)
+    console.log(
+      `  ${row
+        .map((cell, column) => cell.padEnd(widths[column]!))
+        .join('  ')
+        .trimEnd()}`,
+    );
+}

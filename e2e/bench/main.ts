@@ -1,0 +1,14 @@
+/** `npm run bench -- NAME...`: figures, always beside a peer in the same run. */
+import { delimiter, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { benchStart } from './start.js';
+
+const benches: Record<string, () => Promise<void>> = { start: benchStart };
+
+process.env.PATH = `${join(fileURLToPath(new URL('../../..', import.meta.url)), 'build/tools/bin')}${delimiter}${process.env.PATH}${delimiter}/usr/sbin:/sbin`;
+const names = process.argv.slice(2);
+if (names.length === 0 || names.some((name) => !(name in benches))) {
+  console.error(`usage: npm run bench -- ${Object.keys(benches).join(' | ')}`);
+  process.exit(2);
+}
+for (const name of names) await benches[name]?.();

@@ -1,0 +1,219 @@
+/**
+ * `npm run bench -- start`: how long until a container runs, how long until a service's replicas all run, and what
+ * an idle container costs, beside dockerd and crun in the same run.
+ */
+import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs';
+import { request } from 'node:http';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { eventually, run, TestCluster } from '../harness/cluster.js';
+import { measureCrun } from './crun.js';
+import { DockerdPeer } from './dockerd.js';
+import { printTable, type Row, sample, summarize } from './figures.js';
+
+const runs = 20;
+const replicaCounts = [1, 10, 100];
+const idleContainers = 10;
+const image = 'bench/busybox:1';
+const command = ['/bin/busybox', 'sleep', '1000'];
+
+export async function benchStart(): Promise<void> {
+  const folder = mkdtempSync(join(tmpdir(), 'enxame-bench-'));
+  const rootfs = join(folder, 'rootfs');
+  mkdirSync(join(rootfs, 'bin'), { recursive: true });
+  copyFileSync('/bin/busybox', join(rootfs, 'bin/busybox'));
+  const cluster = new TestCluster('bench');
+  const dockerd = new DockerdPeer();
+  try {
+    await Promise.all([cluster.up(), dockerd.start()]);
+    const archive = await importAndSave(dockerd, rootfs, folder);
+    await cluster.docker(['load', '-q', '-i', archive]);
+    const rows: Row[] = [];
+
+    const ours = summarize(await containerStarts(cluster.socket));
+    const theirs = summarize(await containerStarts(dockerd.socket));
+    const crun = summarize(measureCrun(rootfs, runs));
+    rows.push(
+      {
+        figure: 'create + start through the API, median',
+        unit: 'ms',
+        ours: ours.median,
+        peer: 'dockerd',
+        theirs: theirs.median,
+        aim: '15x',
+        met: theirs.median / ours.median >= 15,
+      },
+      {
+        figure: 'create + start, beside the bare runtime',
+        unit: 'ms',
+        ours: ours.median,
+        peer: 'crun',
+        theirs: crun.median,
+        aim: 'crun + 10 ms',
+        met: ours.median <= crun.median + 10,
+      },
+    );
+    console.log(
+      `create + start in ms: ours ${spread(ours)}; dockerd ${spread(theirs)}; crun ${spread(crun)}`,
+    );
+
+    const ourMemory = await idleMemory(cluster.socket, () => shimPss('e', '/enxame-'));
+    const theirMemory = await idleMemory(dockerd.socket, () => shimPss('containerd-shim', 'containerd-shim'));
+    rows.push({
+      figure: 'memory beside an idle container (PSS)',
+      unit: 'MB',
+      ours: ourMemory,
+      peer: 'containerd-shim',
+      theirs: theirMemory,
+      aim: 'under 0.5 MB',
+      met: ourMemory < 0.5,
+    });
+
+    await dockerd.initSwarm();
+    for (const replicas of replicaCounts) {
+      const mine = summarize(
+        await sample({ warmUp: replicas === 1 ? 1 : 0, runs: replicas >= 100 ? 2 : 5 }, (i) =>
+          serviceUp(cluster.socket, replicas, i),
+        ),
+      );
+      const swarm = summarize(
+        await sample({ warmUp: 0, runs: replicas >= 100 ? 1 : 3 }, (i) =>
+          serviceUp(dockerd.socket, replicas, i),
+        ),
+      );
+      rows.push({
+        figure: `service of ${replicas} until all run`,
+        unit: 's',
+        ours: mine.median / 1000,
+        peer: 'Swarm (1 node)',
+        theirs: swarm.median / 1000,
+        aim: '10x',
+        met: swarm.median / mine.median >= 10,
+      });
+    }
+    printTable('Starting', rows);
+  } finally {
+    await dockerd.stop();
+    await cluster.end();
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+function spread(summary: { min: number; median: number; max: number }): string {
+  return `${summary.min.toFixed(1)} / ${summary.median.toFixed(1)} / ${summary.max.toFixed(1)} (min/median/max)`;
+}
+
+/** The same image for both: imported by dockerd, saved as an archive, loaded by us. */
+async function importAndSave(dockerd: DockerdPeer, rootfs: string, folder: string): Promise<string> {
+  const layer = join(folder, 'rootfs.tar');
+  const archive = join(folder, 'image.tar');
+  for (const [program, args] of [['tar', ['-C', rootfs, '-cf', layer, '.']]] as const) {
+    const result = await run(program, args);
+    if (result.code !== 0) throw new Error(result.stderr);
+  }
+  for (const args of [
+    ['import', layer, image],
+    ['save', '-o', archive, image],
+  ]) {
+    const result = await dockerd.docker(args);
+    if (result.code !== 0) throw new Error(`docker ${args[0]}: ${result.stderr}`);
+  }
+  return archive;
+}
+
+/** A call of the Docker API over the socket, without the CLI's own time. */
+function call<T>(socketPath: string, method: string, path: string, body?: unknown): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const payload = body === undefined ? undefined : JSON.stringify(body);
+    const sent = request(
+      {
+        socketPath,
+        method,
+        path,
+        headers: {
+          host: 'docker',
+          ...(payload
+            ? { 'content-type': 'application/json', 'content-length': Buffer.byteLength(payload) }
+            : {}),
+        },
+      },
+      (response) => {
+        const chunks: Buffer[] = [];
+        response.on('data', (chunk: Buffer) => chunks.push(chunk));
+        response.on('end', () => {
+          const text = Buffer.concat(chunks).toString();
+          if ((response.statusCode ?? 500) >= 400)
+            reject(new Error(`${method} ${path}: ${response.statusCode} ${text}`));
+          else resolve((text ? JSON.parse(text) : undefined) as T);
+        });
+      },
+    );
+    sent.on('error', reject);
+    sent.end(payload);
+  });
+}
+
+async function containerStarts(socket: string): Promise<number[]> {
+  const samples: number[] = [];
+  for (let i = 0; i < runs + 3; i++) {
+    const startedAt = performance.now();
+    const { Id } = await call<{ Id: string }>(socket, 'POST', '/containers/create', {
+      Image: image,
+      Cmd: command,
+    });
+    await call(socket, 'POST', `/containers/${Id}/start`);
+    if (i >= 3) samples.push(performance.now() - startedAt);
+    await call(socket, 'DELETE', `/containers/${Id}?force=1`);
+  }
+  return samples;
+}
+
+async function serviceUp(socket: string, replicas: number, number: number): Promise<void> {
+  const name = `bench-${replicas}-${number}`;
+  const { ID } = await call<{ ID: string }>(socket, 'POST', '/services/create', {
+    Name: name,
+    TaskTemplate: { ContainerSpec: { Image: image, Args: command, StopGracePeriod: 0 } },
+    Mode: { Replicated: { Replicas: replicas } },
+  });
+  const filters = encodeURIComponent(JSON.stringify({ service: { [ID]: true } }));
+  await eventually(`${replicas} running`, 120_000, async () => {
+    const tasks = await call<{ Status: { State: string } }[]>(socket, 'GET', `/tasks?filters=${filters}`);
+    return tasks.filter((task) => task.Status.State === 'running').length === replicas;
+  });
+  await call(socket, 'DELETE', `/services/${ID}`);
+}
+
+/** MB of PSS per container of the processes that stand beside it. */
+async function idleMemory(socket: string, pss: () => number): Promise<number> {
+  const before = pss();
+  const ids: string[] = [];
+  for (let i = 0; i < idleContainers; i++) {
+    const { Id } = await call<{ Id: string }>(socket, 'POST', '/containers/create', {
+      Image: image,
+      Cmd: command,
+    });
+    await call(socket, 'POST', `/containers/${Id}/start`);
+    ids.push(Id);
+  }
+  const after = pss();
+  for (const id of ids) await call(socket, 'DELETE', `/containers/${id}?force=1`);
+  return (after - before) / idleContainers / 1024;
+}
+
+/** KiB of PSS of all processes whose name starts so, or whose command line holds the mark. */
+function shimPss(name: string, mark: string): number {
+  let sum = 0;
+  for (const pid of readdirSync('/proc').filter((entry) => /^\d+$/.test(entry))) {
+    try {
+      const line = readFileSync(`/proc/${pid}/cmdline`, 'utf8');
+      const comm = readFileSync(`/proc/${pid}/comm`, 'utf8');
+      if (!line.includes(mark) && !comm.startsWith(`${name}nxame`) && !comm.startsWith(mark)) continue;
+      if (line.includes('node\0')) continue;
+      const rollup = readFileSync(`/proc/${pid}/smaps_rollup`, 'utf8');
+      sum += Number(/^Pss:\s+(\d+)/m.exec(rollup)?.[1] ?? 0);
+    } catch {
+      // The process ended while it was looked at.
+    }
+  }
+  return sum;
+}
