@@ -1,0 +1,37 @@
+/** Which networks a service or task is on. */
+import type { ClusterView, Network, NetworkAttachmentConfig, Service, Task } from '#libs/model';
+
+/** Networks in the order of the spec, each once; or the words for the first that is not there. */
+export type Attachments = { networks: Readonly<Network>[] } | { missing: string };
+
+/** The network of services that name none: the one made with the cluster. */
+export function ingressNetwork(view: ClusterView): Readonly<Network> | undefined {
+  for (const network of view.networks.all()) if (network.spec.Ingress) return network;
+  return undefined;
+}
+
+function resolve(view: ClusterView, configs: readonly NetworkAttachmentConfig[]): Attachments {
+  if (configs.length === 0) {
+    const ingress = ingressNetwork(view);
+    return ingress ? { networks: [ingress] } : { missing: 'the cluster has no ingress network' };
+  }
+  const networks = new Map<string, Readonly<Network>>();
+  for (const { Target: target = '' } of configs) {
+    const network = view.networks.get(target) ?? view.networkByName(target);
+    if (!network) return { missing: `network ${target} not found` };
+    networks.set(network.id, network);
+  }
+  return { networks: [...networks.values()] };
+}
+
+/** As the API reads it: the task template's networks, else the service's older field of the same meaning. */
+export function networksOfService(view: ClusterView, service: Readonly<Service>): Attachments {
+  const { TaskTemplate: template, Networks: networks } = service.spec;
+  return resolve(view, template.Networks?.length ? template.Networks : (networks ?? []));
+}
+
+/** A task keeps the networks of its own revision while its service moves on. */
+export function networksOfTask(view: ClusterView, task: Readonly<Task>): Attachments {
+  const own = view.revisions.get(task.revisionId)?.taskTemplate.Networks;
+  return resolve(view, own?.length ? own : (view.services.get(task.serviceId)?.spec.Networks ?? []));
+}
