@@ -9,3 +9,4 @@ export * from './proxy.js';
 export * from './validation.js';
 export { createRouteTable, type RouteTable } from './route-table.js';
 export * from './events.js';
+export * from './event-stream.js';

@@ -1,0 +1,126 @@
+/** Which requests are the cluster's business, and their way to the manager process of this node. */
+import { type Exchange, proxyTo } from '#libs/docker-api';
+import { EnxameError, isEnxameError, type NodeConfig } from '#libs/model';
+import { request as httpRequest } from 'node:http';
+import type { NodeStatus } from '../system/node-status.js';
+
+const clusterPath = /^\/(services|tasks|nodes|swarm|secrets|configs)(\/|$)/;
+const containerPath = /^\/containers\/([^/]+)(?:\/|$)/;
+const containerVerbs = new Set(['json', 'create', 'prune']);
+const execPath = /^\/exec\/([^/]+)\//;
+
+const notManager =
+  "This node is not a swarm manager. Worker nodes can't be used to view or modify cluster state. Please run this command on a manager node or promote the current node to a manager.";
+const notInSwarm =
+  'This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" to connect this node to swarm and try again.';
+const answerBytesMax = 64 * 1024 * 1024;
+
+export interface LocalContainers {
+  /** By full id, unique prefix or name. */
+  hasContainer(reference: string): boolean;
+  hasExec(id: string): boolean;
+}
+
+/** True for what only a manager can answer, wherever its client asked. */
+export function isClusterPath(path: string): boolean {
+  return clusterPath.test(path);
+}
+
+/** True for a container or exec that this node does not have. */
+export function isElsewhere(path: string, local: LocalContainers): boolean {
+  const exec = execPath.exec(path);
+  if (exec?.[1] !== undefined) return !local.hasExec(decode(exec[1]));
+  const container = containerPath.exec(path);
+  if (container?.[1] === undefined || containerVerbs.has(container[1])) return false;
+  return !local.hasContainer(decode(container[1]));
+}
+
+function decode(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    // The router answers malformed escapes in its own words.
+    return text;
+  }
+}
+
+export class ClusterForward {
+  readonly #config: NodeConfig;
+  readonly #status: () => NodeStatus;
+
+  constructor(config: NodeConfig, status: () => NodeStatus) {
+    this.#config = config;
+    this.#status = status;
+  }
+
+  hasManager(): boolean {
+    return this.#status().role === 'manager';
+  }
+
+  /** Hands the exchange to the manager of this node. `not-manager` on workers and where it does not answer. */
+  async pass(exchange: Exchange): Promise<void> {
+    this.requireManager();
+    try {
+      await proxyTo({ socketPath: this.#config.managerSocket }, exchange);
+    } catch (error) {
+      throw this.#explained(error);
+    }
+  }
+
+  /** Reads a JSON answer of the manager. */
+  async read(pathAndQuery: string, waitMs: number): Promise<{ status: number; body: unknown }> {
+    this.requireManager();
+    try {
+      return await readJsonAt(this.#config.managerSocket, pathAndQuery, waitMs);
+    } catch (error) {
+      throw this.#explained(error);
+    }
+  }
+
+  requireManager(): void {
+    const status = this.#status();
+    if (status.role === 'manager') return;
+    throw new EnxameError('not-manager', status.state === 'inactive' ? notInSwarm : notManager);
+  }
+
+  #explained(error: unknown): unknown {
+    if (!isEnxameError(error) || error.code !== 'unavailable') return error;
+    return new EnxameError('not-manager', "this node's manager is not answering; it may be starting", {
+      cause: error,
+    });
+  }
+}
+
+function readJsonAt(
+  socketPath: string,
+  path: string,
+  waitMs: number,
+): Promise<{ status: number; body: unknown }> {
+  return new Promise((resolve, reject) => {
+    const fail = (error: Error): void =>
+      reject(
+        new EnxameError('unavailable', `cannot reach ${socketPath}: ${error.message}`, { cause: error }),
+      );
+    const call = httpRequest({ socketPath, path, agent: false, timeout: waitMs }, (answer) => {
+      const chunks: Buffer[] = [];
+      let bytes = 0;
+      answer.on('data', (chunk: Buffer) => {
+        bytes += chunk.length;
+        if (bytes > answerBytesMax) answer.destroy(new Error(`answer over ${answerBytesMax} bytes`));
+        else chunks.push(chunk);
+      });
+      answer.on('error', fail);
+      answer.on('end', () => {
+        try {
+          const body: unknown = JSON.parse(Buffer.concat(chunks).toString('utf8') || 'null');
+          resolve({ status: answer.statusCode ?? 500, body });
+        } catch (error) {
+          fail(error instanceof Error ? error : new Error(String(error)));
+        }
+      });
+    });
+    call.on('timeout', () => call.destroy(new Error(`no answer in ${waitMs} ms`)));
+    call.on('error', fail);
+    call.end();
+  });
+}

@@ -1,0 +1,181 @@
+/**
+ * Every node's way in: the Docker API on a unix socket for the machine, and the engine routes on a port with mutual
+ * TLS for the other nodes. What the cluster keeps goes on to the manager of this node.
+ */
+import { createApiServer, apiVersion, type ApiServer, type Exchange, type Route } from '#libs/docker-api';
+import { EnxameError, type NodeConfig } from '#libs/model';
+import type { Telemetry } from '#libs/telemetry';
+import { createServer, type Server } from 'node:http';
+import { createServer as createTlsServer, type Server as TlsServer } from 'node:https';
+import { eventRoutes } from '../events/event-routes.js';
+import type { ClusterInfo } from '../system/info.js';
+import { readMachine } from '../system/machine.js';
+import type { NodeCounts, NodeStatus } from '../system/node-status.js';
+import { productName, productVersion } from '../system/product.js';
+import { systemRoutes } from '../system/system-routes.js';
+import { ClusterForward, isClusterPath, isElsewhere, type LocalContainers } from './cluster-forward.js';
+import { networkRoutes } from './network-routes.js';
+import { notThereYetRoutes } from './not-there-yet.js';
+import { peerOf, requirePeerAccess } from './peer.js';
+import { swarmRoutes } from './swarm-routes.js';
+import { listenUnix } from './unix-listener.js';
+
+/** The node's key and certificate, as `#libs/pki` reads them from disk. */
+export interface EngineIdentity {
+  clusterId: string;
+  keyPem: string;
+  certificatePem: string;
+  rootCertificatePem: string;
+}
+
+export interface FrontDoorOptions {
+  config: NodeConfig;
+  /** This node's engine: containers, exec, images, volumes, private routes. */
+  routes: Route[];
+  /** What other nodes may ask besides: `/v2/` of the image store. */
+  peerRoutes: Route[];
+  local: LocalContainers;
+  status(): NodeStatus;
+  counts(): NodeCounts;
+  /** This node's own events. */
+  telemetry: Telemetry;
+  nowMs(): number;
+  log(error: unknown, what: string): void;
+}
+
+export interface FrontDoor {
+  /** Opens the unix socket. */
+  start(): Promise<void>;
+  /** Opens the engine port, or changes its certificate when it is open. */
+  useIdentity(identity: EngineIdentity): Promise<void>;
+  close(): Promise<void>;
+}
+
+const clusterInfoWaitMs = 2_000;
+const apiSocketMode = 0o660;
+
+export function createFrontDoor(options: FrontDoorOptions): FrontDoor {
+  const { config } = options;
+  const startedAtMs = options.nowMs();
+  const forward = new ClusterForward(config, options.status);
+  const engine = engineRoutes(options, forward, startedAtMs);
+  const headers = (): Record<string, string> => ({
+    'Api-Version': apiVersion,
+    'Docker-Experimental': 'false',
+    Ostype: 'linux',
+    Server: `${productName}/${productVersion} (linux)`,
+  });
+
+  const localApi: ApiServer = createApiServer({
+    routes: engine,
+    headers,
+    log: options.log,
+    before: (exchange) => passToCluster(exchange),
+  });
+  let clusterId = '';
+  const peerApi: ApiServer = createApiServer({
+    routes: [...engine, ...options.peerRoutes],
+    headers,
+    log: options.log,
+    caller: (connection) => peerOf(connection, clusterId),
+    before: async (exchange) => {
+      requirePeerAccess(exchange.caller, exchange.path);
+      return false;
+    },
+  });
+
+  /** Sends on what this node cannot answer. Never for another node: what it asks for is here or nowhere. */
+  async function passToCluster(exchange: Exchange): Promise<boolean> {
+    const joinsOrLeaves = /^\/swarm\/(init|join|leave)$/.test(exchange.path);
+    const elsewhere = forward.hasManager() && isElsewhere(exchange.path, options.local);
+    if (!elsewhere && (joinsOrLeaves || !isClusterPath(exchange.path))) return false;
+    await forward.pass(exchange);
+    return true;
+  }
+
+  let local: Server | undefined;
+  let peers: TlsServer | undefined;
+
+  return {
+    async start() {
+      local = createServer();
+      localApi.attach(local);
+      await listenUnix(local, config.apiSocket, apiSocketMode);
+    },
+    async useIdentity(identity) {
+      clusterId = identity.clusterId;
+      const material = {
+        key: identity.keyPem,
+        cert: identity.certificatePem,
+        ca: identity.rootCertificatePem,
+        minVersion: 'TLSv1.3' as const,
+      };
+      if (peers !== undefined) return peers.setSecureContext(material);
+      const server = createTlsServer({
+        ...material,
+        requestCert: true,
+        rejectUnauthorized: true,
+        // A client without input closes its side at once and still reads.
+        allowHalfOpen: true,
+        noDelay: true,
+      } as Parameters<typeof createTlsServer>[0]);
+      peers = server;
+      peerApi.attach(server);
+      await listenTcp(server, config.address, config.enginePort);
+    },
+    async close() {
+      await Promise.all([local, peers].map((server) => closeServer(server)));
+    },
+  };
+}
+
+function engineRoutes(options: FrontDoorOptions, forward: ClusterForward, startedAtMs: number): Route[] {
+  const { config } = options;
+  const hasManager = (): boolean => forward.hasManager();
+  const present: Route[] = [
+    ...options.routes,
+    ...systemRoutes({
+      config,
+      machine: readMachine(),
+      startedAtMs,
+      status: () => options.status(),
+      counts: () => options.counts(),
+      nowMs: () => options.nowMs(),
+      clusterInfo: () => readClusterInfo(forward),
+    }),
+    ...eventRoutes({ config, telemetry: options.telemetry, hasManager, nowMs: () => options.nowMs() }),
+    ...networkRoutes(config, startedAtMs, forward),
+    ...swarmRoutes(() => options.status(), forward),
+  ];
+  return [...present, ...notThereYetRoutes(present)];
+}
+
+async function readClusterInfo(forward: ClusterForward): Promise<ClusterInfo | undefined> {
+  if (!forward.hasManager()) return undefined;
+  try {
+    const { status, body } = await forward.read('/_enxame/info', clusterInfoWaitMs);
+    return status === 200 ? (body as ClusterInfo) : undefined;
+  } catch (error) {
+    // `docker info` tells about the node also while its manager is away.
+    if (error instanceof EnxameError) return undefined;
+    throw error;
+  }
+}
+
+function listenTcp(server: TlsServer, host: string, port: number): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once('error', reject);
+    server.listen({ host, port }, () => {
+      server.off('error', reject);
+      resolve();
+    });
+  });
+}
+
+function closeServer(server: Server | TlsServer | undefined): Promise<void> {
+  return new Promise((resolve) => {
+    if (server === undefined) return resolve();
+    server.close(() => resolve());
+    server.closeAllConnections();
+  });
+}

@@ -1,0 +1,71 @@
+/** Docker's routes that this version does not have: each answers 501 naming its feature, never a silent success. */
+import type { Route } from '#libs/docker-api';
+import { EnxameError } from '#libs/model';
+
+type Missing = readonly [Route['method'], string, string];
+
+const missing: readonly Missing[] = [
+  ['POST', '/containers/:id/restart', 'docker restart'],
+  ['POST', '/containers/:id/update', 'docker update'],
+  ['POST', '/containers/:id/rename', 'docker rename'],
+  ['POST', '/containers/:id/pause', 'docker pause'],
+  ['POST', '/containers/:id/unpause', 'docker unpause'],
+  ['GET', '/containers/:id/changes', 'docker diff'],
+  ['GET', '/containers/:id/export', 'docker export'],
+  ['GET', '/containers/:id/attach/ws', 'attaching over a web socket'],
+  ['HEAD', '/containers/:id/archive', 'docker cp'],
+  ['GET', '/containers/:id/archive', 'docker cp'],
+  ['PUT', '/containers/:id/archive', 'docker cp'],
+  ['POST', '/containers/prune', 'docker container prune'],
+  ['POST', '/containers/create', 'docker create'],
+  ['POST', '/containers/:id/attach', 'docker attach'],
+  ['GET', '/containers/:id/top', 'docker top'],
+  ['POST', '/commit', 'docker commit'],
+  ['POST', '/build', 'docker build'],
+  ['POST', '/build/prune', 'docker builder prune'],
+  ['POST', '/build/cancel', 'docker build'],
+  ['POST', '/session', 'docker build with BuildKit'],
+  ['POST', '/grpc', 'docker build with BuildKit'],
+  ['POST', '/images/:name+/push', 'docker push'],
+  ['GET', '/images/search', 'docker search'],
+  ['GET', '/images/get', 'docker save'],
+  ['GET', '/images/:name+/get', 'docker save'],
+  ['POST', '/images/prune', 'docker image prune'],
+  ['GET', '/system/df', 'docker system df'],
+  ['POST', '/networks/create', 'docker network create without --driver overlay'],
+  ['POST', '/networks/:id/connect', 'docker network connect'],
+  ['POST', '/networks/:id/disconnect', 'docker network disconnect'],
+  ['POST', '/networks/prune', 'docker network prune'],
+  ['PUT', '/volumes/:name', 'docker volume update'],
+  ['POST', '/volumes/prune', 'docker volume prune'],
+  ['GET', '/plugins', 'docker plugin ls'],
+  ['GET', '/plugins/privileges', 'docker plugin install'],
+  ['POST', '/plugins/pull', 'docker plugin install'],
+  ['GET', '/plugins/:name+/json', 'docker plugin inspect'],
+  ['DELETE', '/plugins/:name+', 'docker plugin rm'],
+  ['POST', '/plugins/:name+/enable', 'docker plugin enable'],
+  ['POST', '/plugins/:name+/disable', 'docker plugin disable'],
+  ['POST', '/plugins/:name+/upgrade', 'docker plugin upgrade'],
+  ['POST', '/plugins/create', 'docker plugin create'],
+  ['POST', '/plugins/:name+/push', 'docker plugin push'],
+  ['POST', '/plugins/:name+/set', 'docker plugin set'],
+];
+
+/** The routes of the list above that `present` does not answer already. */
+export function notThereYetRoutes(present: readonly Route[]): Route[] {
+  const shapes = new Set(present.map((route) => shapeOf(route.method, route.path)));
+  return missing
+    .filter(([method, path]) => !shapes.has(shapeOf(method, path)))
+    .map(([method, path, feature]) => ({
+      method,
+      path,
+      async handler() {
+        throw new EnxameError('not-implemented', `${feature} is not implemented yet (${method} ${path})`);
+      },
+    }));
+}
+
+/** Two paths are the same place whatever their parameters are called. */
+function shapeOf(method: string, path: string): string {
+  return `${method} ${path.replace(/:[A-Za-z]+/g, ':')}`;
+}

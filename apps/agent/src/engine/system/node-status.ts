@@ -1,0 +1,22 @@
+/** What the rest of the agent tells the API about this node. */
+export interface NodeStatus {
+  /** `pending`: joining, or waiting for the cluster. */
+  state: 'inactive' | 'pending' | 'active' | 'error';
+  /** Why, for `error`. */
+  error?: string;
+  nodeId?: string;
+  role?: 'manager' | 'worker';
+  managers: { nodeId: string; address: string }[];
+}
+
+export interface NodeCounts {
+  containers: number;
+  running: number;
+  stopped: number;
+  images: number;
+}
+
+/** The value of the `Swarm` header: `active/manager`, `pending`, ... */
+export function swarmHeader(status: NodeStatus): string {
+  return status.state === 'active' ? `active/${status.role ?? 'worker'}` : status.state;
+}
