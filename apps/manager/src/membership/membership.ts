@@ -1,0 +1,252 @@
+/**
+ * Who belongs to the cluster: makes a new cluster, lets nodes in by join token, and signs their certificates.
+ * Runs on the leader, which alone may write.
+ */
+import {
+  EnxameError,
+  nanosecondsPerMillisecond,
+  objectIdFromBytes,
+  type Cluster,
+  type ClusterId,
+  type ClusterStore,
+  type Node,
+  type NodeConfig,
+  type NodeId,
+} from '#libs/model';
+import {
+  checkCertificateRequest,
+  createCertificateRequest,
+  createRootCa,
+  issueNodeCertificate,
+  makeJoinToken,
+  parseJoinToken,
+  renewalTimeMs,
+  roleOfToken,
+  verifyNodeCertificate,
+  type CertifiedIdentity,
+  type CheckedRequest,
+} from '#libs/pki';
+import type { ServerTls } from '#libs/rpc';
+import { isIPv4 } from 'node:net';
+import { bootstrapChanges, newNode, nextNodeIndex, nodeIndexMax } from './bootstrap.js';
+import type { Clock, Log, Random } from './ports.js';
+
+export interface MembershipOptions {
+  store: ClusterStore;
+  config: NodeConfig;
+  /** This manager's id in the Raft group: how it finds its own node in the store. */
+  raftId: string;
+  clock: Clock;
+  random: Random;
+  log: Log;
+}
+
+export interface IssuedCertificate {
+  nodeId: NodeId;
+  clusterId: ClusterId;
+  certificatePem: string;
+  rootCertificatePem: string;
+}
+
+const hostnameLengthMax = 253;
+/** Node timers overflow past 24.8 days. */
+const timerMsMax = 24 * 24 * 3_600_000;
+
+export class Membership {
+  readonly #options: MembershipOptions;
+  readonly #credentialListeners = new Set<(tls: ServerTls) => void>();
+  #identity: CertifiedIdentity | undefined;
+  #tls: ServerTls | undefined;
+  #renewal: NodeJS.Timeout | undefined;
+  /** Joins take the next free index, so one at a time. */
+  #joining: Promise<unknown> = Promise.resolve();
+
+  constructor(options: MembershipOptions) {
+    this.#options = options;
+  }
+
+  /** Makes the cluster on the first start of an `init` node; later finds this manager in the store. */
+  async start(): Promise<void> {
+    if (!this.#options.store.view().cluster) await this.#bootstrap();
+    const { cluster, nodes } = this.#options.store.view();
+    if (!cluster) throw new EnxameError('failed-precondition', 'the store holds no cluster');
+    const own = [...nodes.all()].find((node) => node.manager?.raftId === this.#options.raftId);
+    if (!own) {
+      throw new EnxameError(
+        'failed-precondition',
+        `no node of the cluster has Raft id ${this.#options.raftId}`,
+      );
+    }
+    this.#identity = { nodeId: own.id, clusterId: cluster.id, role: 'manager' };
+    await this.#renewOwnCertificate();
+  }
+
+  stop(): void {
+    clearTimeout(this.#renewal);
+    this.#renewal = undefined;
+  }
+
+  /** This manager's node and cluster. */
+  identity(): CertifiedIdentity {
+    if (!this.#identity) throw new EnxameError('unavailable', 'the manager is starting');
+    return this.#identity;
+  }
+
+  /** What this manager shows to other nodes, as a server and as a client of their engine ports. */
+  tls(): ServerTls {
+    if (!this.#tls) throw new EnxameError('unavailable', 'the manager is starting');
+    return this.#tls;
+  }
+
+  /** Calls back when `tls()` has changed. */
+  onCredentials(listener: (tls: ServerTls) => void): () => void {
+    this.#credentialListeners.add(listener);
+    return () => this.#credentialListeners.delete(listener);
+  }
+
+  rootCertificatePem(): string {
+    return this.#cluster().rootCa.certificatePem;
+  }
+
+  /** A certificate for the agent beside this manager. The caller has come through the private socket: that is the proof. */
+  async issueLocal(requestPem: string): Promise<IssuedCertificate> {
+    return this.#issue(await checkCertificateRequest(requestPem), this.identity().nodeId, 'manager');
+  }
+
+  /** A new certificate for a node that showed its present one. */
+  async renew(caller: CertifiedIdentity, requestPem: string): Promise<IssuedCertificate> {
+    const node = this.admit(caller);
+    return this.#issue(await checkCertificateRequest(requestPem), node.id, node.spec.Role);
+  }
+
+  /** Lets a node in by its token. The same key is the same node: a join whose answer was lost can be tried again. */
+  async join(options: {
+    requestPem: string;
+    token: string;
+    hostname: string;
+    address: string;
+  }): Promise<IssuedCertificate> {
+    parseJoinToken(options.token);
+    const role = roleOfToken(options.token, this.#cluster().joinTokens);
+    if (!role) throw new EnxameError('unauthorized', 'a valid join token is necessary to join this cluster');
+    if (role === 'manager') {
+      throw new EnxameError(
+        'not-implemented',
+        'joining as a manager is not available in this version: use the worker token',
+      );
+    }
+    if (options.hostname.length === 0 || options.hostname.length > hostnameLengthMax) {
+      throw new EnxameError('invalid-argument', `hostname: must have 1 to ${hostnameLengthMax} characters`);
+    }
+    if (!isIPv4(options.address))
+      throw new EnxameError('invalid-argument', 'address: must be an IPv4 address');
+    const request = await checkCertificateRequest(options.requestPem);
+    const nodeId = objectIdFromBytes<NodeId>(request.fingerprint);
+    const turn = this.#joining.then(() => this.#admitNew(nodeId, role, options.hostname, options.address));
+    this.#joining = turn.catch(() => undefined);
+    await turn;
+    return this.#issue(request, nodeId, role);
+  }
+
+  /** Checks that a certified caller belongs to this cluster now. */
+  admit(caller: CertifiedIdentity): Readonly<Node> {
+    const view = this.#options.store.view();
+    const node = caller.clusterId === view.cluster?.id ? view.nodes.get(caller.nodeId) : undefined;
+    if (!node) throw new EnxameError('forbidden', `node ${caller.nodeId} is not part of this cluster`);
+    return node;
+  }
+
+  async #bootstrap(): Promise<void> {
+    const { config, clock, random, store, log } = this.#options;
+    if (config.membership.kind !== 'init') {
+      throw new EnxameError('failed-precondition', 'this node was not told to make a cluster');
+    }
+    const rootCa = await createRootCa({ nowMs: clock.nowMs() });
+    const nodeId = objectIdFromBytes<NodeId>(random.bytes(16));
+    await store.propose(
+      bootstrapChanges(config, {
+        clusterId: objectIdFromBytes(random.bytes(16)),
+        nodeId,
+        ingressNetworkId: objectIdFromBytes(random.bytes(16)),
+        raftId: this.#options.raftId,
+        rootCa,
+        joinTokens: {
+          worker: makeJoinToken(rootCa.certificatePem, random.bytes(16)),
+          manager: makeJoinToken(rootCa.certificatePem, random.bytes(16)),
+        },
+      }),
+    );
+    log('info', 'cluster made', { cluster: store.view().cluster?.id, node: nodeId });
+  }
+
+  async #admitNew(nodeId: NodeId, role: 'worker', hostname: string, address: string): Promise<void> {
+    const { store, log } = this.#options;
+    const view = store.view();
+    if (view.nodes.get(nodeId)) return;
+    const index = nextNodeIndex(view);
+    if (index === undefined) {
+      throw new EnxameError(
+        'resource-exhausted',
+        `the cluster has ${nodeIndexMax} nodes, the most it can have`,
+      );
+    }
+    await store.propose([
+      { op: 'put', table: 'nodes', object: newNode({ id: nodeId, index, role, hostname, address }) },
+    ]);
+    log('info', 'node joined', { node: nodeId, hostname, address, role });
+  }
+
+  async #issue(
+    request: CheckedRequest,
+    nodeId: NodeId,
+    role: 'manager' | 'worker',
+  ): Promise<IssuedCertificate> {
+    const cluster = this.#cluster();
+    const expiry = cluster.spec.CAConfig?.NodeCertExpiry;
+    const certificatePem = await issueNodeCertificate({
+      ca: cluster.rootCa,
+      request,
+      identity: { nodeId, clusterId: cluster.id, role },
+      nowMs: this.#options.clock.nowMs(),
+      ...(expiry ? { lifeMs: expiry / nanosecondsPerMillisecond } : {}),
+    });
+    return {
+      nodeId,
+      clusterId: cluster.id,
+      certificatePem,
+      rootCertificatePem: cluster.rootCa.certificatePem,
+    };
+  }
+
+  /** The manager's own certificate is signed with the key in the store at every start, so none is kept on disk. */
+  async #renewOwnCertificate(): Promise<void> {
+    const { clock, random, log } = this.#options;
+    const { keyPem, requestPem } = await createCertificateRequest();
+    const issued = await this.issueLocal(requestPem);
+    const tls = {
+      keyPem,
+      certificatePem: issued.certificatePem,
+      rootCertificatePem: issued.rootCertificatePem,
+    };
+    const facts = verifyNodeCertificate({ ...tls, nowMs: clock.nowMs() });
+    this.#tls = tls;
+    for (const listener of this.#credentialListeners) listener(tls);
+    const delayMs = Math.max(renewalTimeMs({ ...facts, random: random.fraction() }) - clock.nowMs(), 60_000);
+    clearTimeout(this.#renewal);
+    this.#renewal = setTimeout(
+      () => {
+        this.#renewOwnCertificate().catch((error: unknown) =>
+          log('error', 'renewing the manager certificate failed', { error }),
+        );
+      },
+      Math.min(delayMs, timerMsMax),
+    );
+    this.#renewal.unref();
+  }
+
+  #cluster(): Readonly<Cluster> {
+    const { cluster } = this.#options.store.view();
+    if (!cluster) throw new EnxameError('unavailable', 'the cluster is not known yet');
+    return cluster;
+  }
+}

@@ -1,0 +1,64 @@
+/** What the store should say about each node, from what its session says. */
+import type { Change, ClusterView, Node, NodeDescription, NodeId, NodeState } from '#libs/model';
+import { isDeepStrictEqual } from 'node:util';
+
+export interface NodeObservation {
+  connected: boolean;
+  /** Time of the last message of any session of this manager's life. */
+  lastHeardMs: number;
+  registration: { description: NodeDescription; address: string };
+}
+
+export interface NodeTimes {
+  nowMs: number;
+  /** When this manager began to lead. */
+  startedAtMs: number;
+  heartbeatPeriodMs: number;
+}
+
+/** A node is down after this many periods without a message. */
+export const missedPeriodsMax = 3;
+/** Nodes that have not come back to a new leader get longer. */
+export const graceMissedPeriodsMax = 6;
+
+/** Patches for the nodes whose stored state differs from what is observed. */
+export function planNodeStates(
+  view: Pick<ClusterView, 'nodes'>,
+  observations: ReadonlyMap<NodeId, NodeObservation>,
+  times: NodeTimes,
+): Change[] {
+  const changes: Change[] = [];
+  for (const node of view.nodes.all()) {
+    const observation = observations.get(node.id);
+    const status = observedStatus(node, observation, times);
+    const description = observation?.registration.description ?? node.description;
+    const fields = {
+      ...(isDeepStrictEqual(status, node.status) ? {} : { status }),
+      ...(isDeepStrictEqual(description, node.description) ? {} : { description }),
+    };
+    if (Object.keys(fields).length > 0) changes.push({ op: 'patch', table: 'nodes', id: node.id, fields });
+  }
+  return changes;
+}
+
+function observedStatus(
+  node: Readonly<Node>,
+  observation: NodeObservation | undefined,
+  times: NodeTimes,
+): Node['status'] {
+  const address = observation?.registration.address ?? node.status.address;
+  const status = (state: NodeState, message: string): Node['status'] => ({ state, message, address });
+  if (observation?.connected) return status('ready', '');
+  if (node.status.state === 'down') return node.status;
+  if (observation) {
+    const silentMs = times.nowMs - observation.lastHeardMs;
+    return silentMs < missedPeriodsMax * times.heartbeatPeriodMs
+      ? status('disconnected', 'the session of the node ended')
+      : status('down', 'heartbeat failure');
+  }
+  const silentMs = times.nowMs - Math.max(times.startedAtMs, node.createdAtMs);
+  if (silentMs >= graceMissedPeriodsMax * times.heartbeatPeriodMs) return status('down', 'heartbeat failure');
+  return node.status.state === 'unknown'
+    ? node.status
+    : status('unknown', 'the node has not come to the new leader yet');
+}
