@@ -6,7 +6,8 @@
  *   /demo healthcheck   exits 0 when GET /healthz on 127.0.0.1:8080 answers 200
  *
  * Environment: DEMO_VERSION, DEMO_SERVICE, DEMO_TASK, DEMO_NODE (shown), DEMO_FAIL_HEALTH=1 (/healthz answers 503),
- * DEMO_EXIT_AFTER=<ms> and DEMO_EXIT_CODE=<n> (the process ends by itself).
+ * DEMO_EXIT_AFTER=<ms> and DEMO_EXIT_CODE=<n> (the process ends by itself), DEMO_EAT_MIB=<n> (takes that much memory
+ * at start, to show a memory limit).
  *
  * One thread and one epoll set. A connection is: read -> answer every complete request in the buffer -> write. After
  * SIGTERM each answer carries `Connection: close`; see leave() for the rest.
@@ -115,6 +116,13 @@ static void read_settings(void) {
 	settings.exit_code = (int)(read_number("DEMO_EXIT_CODE", 1) & 255);
 	long long exit_after_ms = read_number("DEMO_EXIT_AFTER", 0);
 	settings.exit_at_ms = exit_after_ms ? now_ms() + exit_after_ms : 0;
+}
+
+/* Touches every page, so that the memory is really charged to the container. */
+static void eat_memory(void) {
+	size_t bytes = (size_t)read_number("DEMO_EAT_MIB", 0) << 20;
+	char *memory = bytes ? malloc(bytes) : NULL;
+	for (size_t at = 0; memory && at < bytes; at += 4096) ((volatile char *)memory)[at] = 1;
 }
 
 static void watch_listener(bool on) {
@@ -469,5 +477,6 @@ int main(int argc, char **argv) {
 		return 2;
 	}
 	read_settings();
+	eat_memory();
 	return run_server();
 }
