@@ -1,0 +1,60 @@
+/** Views without a log, for tests of pure code that reads a `ClusterView`. */
+import type {
+  Change,
+  Cluster,
+  ClusterView,
+  Network,
+  Node,
+  ObjectMeta,
+  Revision,
+  Service,
+  Task,
+} from '#libs/model';
+import { applyTransaction, outcomeError } from './apply.js';
+import { decodeEntry, encodeChanges, encodeEntry } from './entry.js';
+import { StoreState } from './state.js';
+
+type Plain<T extends ObjectMeta> = Omit<T, keyof ObjectMeta> & Partial<ObjectMeta>;
+
+export interface PlainObjects {
+  /** The view's index; 1 unless said. */
+  index?: number;
+  cluster?: Plain<Cluster>;
+  nodes?: readonly Plain<Node>[];
+  services?: readonly Plain<Service>[];
+  revisions?: readonly Plain<Revision>[];
+  tasks?: readonly Plain<Task>[];
+  networks?: readonly Plain<Network>[];
+}
+
+/** A view that holds the objects as they are; a missing `version` is 1 and a missing time 0. */
+export function viewOf(objects: PlainObjects): StoreState {
+  const writer = StoreState.empty().writer();
+  const meta: ObjectMeta = { version: 1, createdAtMs: 0, updatedAtMs: 0 };
+  if (objects.cluster !== undefined) writer.set('clusters', { ...meta, ...objects.cluster });
+  for (const node of objects.nodes ?? []) writer.set('nodes', { ...meta, ...node });
+  for (const service of objects.services ?? []) writer.set('services', { ...meta, ...service });
+  for (const revision of objects.revisions ?? []) writer.set('revisions', { ...meta, ...revision });
+  for (const task of objects.tasks ?? []) writer.set('tasks', { ...meta, ...task });
+  for (const network of objects.networks ?? []) writer.set('networks', { ...meta, ...network });
+  return writer.finish(objects.index ?? 1);
+}
+
+/**
+ * The view after one more log entry, which passes through the same bytes as a real one. Throws the EnxameError a
+ * proposer would get when the changes are refused. `view` must come from this library.
+ */
+export function withChanges(
+  view: ClusterView,
+  changes: readonly Change[],
+  at: { index: number; atMs: number },
+): StoreState {
+  if (!(view instanceof StoreState)) throw new TypeError('withChanges needs a view made by this library');
+  let state = view;
+  for (const transaction of decodeEntry(encodeEntry([encodeChanges(changes)], at.atMs))) {
+    const { outcome, state: next } = applyTransaction(state, transaction, at.index);
+    if (!outcome.ok) throw outcomeError(outcome);
+    state = next;
+  }
+  return state;
+}
