@@ -1,0 +1,329 @@
+/** The node's network: brings the kernel to what the newest program says, and answers questions about it. */
+import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { diffPrograms, removalScript } from '#libs/balancer';
+import type { BalancerProgram } from '#libs/balancer';
+import { EnxameError } from '#libs/model';
+import type { ContainerInterface, NetworkId, TaskNetwork } from '#libs/model';
+import { DnsServer } from '../dns/dns-server.js';
+import { Zone } from '../dns/zone.js';
+import type { NetworkProgram, NodeNetwork, NodeNetworkOptions } from '../port.js';
+import { balancerProgramOf, vanishedBackends } from './balancer-program.js';
+import { mustRun, runCommand } from './command.js';
+import {
+  countActiveConnections,
+  readConntrackTable,
+  readConntrackTimeouts,
+  udpFlowTargets,
+} from './connections.js';
+import type { ConntrackTimeouts } from './connections.js';
+import { desiredKernelState, emptyKernelState } from './desired-state.js';
+import type { KernelState } from './desired-state.js';
+import { containerDevice } from './names.js';
+import { containerDevices, readKernelState, underlayMtu } from './observed-state.js';
+import { diffKernelStates, forwardingRemovals } from './reconcile.js';
+import { SingleRouteTable } from './single-routes.js';
+import { applySysctls, prepareOverlayDevice, restoreSysctls } from './sysctls.js';
+
+const dnsPort = 53;
+/** VXLAN over IPv4: outer Ethernet 14, IP 20, UDP 8, VXLAN 8. */
+const overlayOverheadBytes = 50;
+const tagPattern = /^[a-z0-9]{1,8}$/;
+const programFile = 'program.json';
+/** Containers whose addresses are remembered before the cluster lists them; the oldest are forgotten first. */
+const rememberedAddressesMax = 10_000;
+
+interface Waiter {
+  resolve(): void;
+  reject(error: unknown): void;
+}
+
+class KernelNodeNetwork implements NodeNetwork {
+  private readonly dns: DnsServer;
+  private readonly singleRoutes = new SingleRouteTable();
+  private readonly networksByAddress = new Map<string, string[]>();
+  /** Tasks whose endpoint is dead although the leader does not know it yet. */
+  private readonly withdrawn = new Set<string>();
+  private program: NetworkProgram | undefined;
+  /** What the kernel has for certain; absent after a failure or at the start, and then everything is set anew. */
+  private kernel: KernelState | undefined;
+  private balancer: BalancerProgram | undefined;
+  private containerMtu = 1500 - overlayOverheadBytes;
+  private pending: Waiter[] = [];
+  private working: Promise<void> | undefined;
+  private timeouts: ConntrackTimeouts | undefined;
+  private tableRead: Promise<string> | undefined;
+  private closed = false;
+
+  constructor(private readonly options: NodeNetworkOptions) {
+    if (!tagPattern.test(options.tag)) {
+      throw new EnxameError('invalid-argument', 'network tag: 1 to 8 characters of a-z and 0-9');
+    }
+    if ((options.markBase & 0xfff) !== 0) {
+      throw new EnxameError('invalid-argument', 'network markBase: the low 12 bits must be zero');
+    }
+    this.dns = new DnsServer({
+      address: options.linkLocalGateway,
+      port: dnsPort,
+      upstreams: options.dnsUpstreams,
+      networksOf: (address) => this.networksByAddress.get(address),
+      nodeAddresses: [options.linkLocalGateway, options.address, '127.0.0.1'],
+    });
+  }
+
+  async start(): Promise<void> {
+    this.closed = false;
+    await mkdir(this.options.stateDir, { recursive: true });
+    await applySysctls(this.options.stateDir);
+    // Scope link: the address is never chosen as the source of anything but answers to it.
+    await mustRun('ip', [
+      'addr',
+      'replace',
+      `${this.options.linkLocalGateway}/32`,
+      'dev',
+      'lo',
+      'scope',
+      'link',
+    ]);
+    this.containerMtu = (await underlayMtu(this.options.address)) - overlayOverheadBytes;
+    await this.restoreSavedProgram();
+    await this.dns.start();
+  }
+
+  async close(): Promise<void> {
+    this.closed = true;
+    await this.working?.catch(() => undefined);
+    await this.dns.close();
+  }
+
+  async destroy(): Promise<void> {
+    await this.close();
+    const { tag, markBase, stateDir, linkLocalGateway } = this.options;
+    await this.runNft(removalScript(tag), 'destroy.nft');
+    const left = await readKernelState(tag, markBase);
+    const changes = diffKernelStates(left, emptyKernelState(), false);
+    const lines = [
+      ...changes.removeIp,
+      ...(await containerDevices(tag)).map((device) => `link del ${device}`),
+    ];
+    if (lines.length > 0) await runCommand('ip', ['-force', '-batch', '-'], `${lines.join('\n')}\n`);
+    await runCommand('ip', ['addr', 'del', `${linkLocalGateway}/32`, 'dev', 'lo']);
+    // Another cluster in this namespace still needs the settings; whoever leaves last restores its own.
+    if (!(await this.othersShareNamespace())) await restoreSysctls(stateDir);
+    for (const file of [programFile, 'balancer.nft', 'destroy.nft'])
+      await rm(join(stateDir, file), { force: true });
+    this.program = undefined;
+    this.kernel = undefined;
+    this.balancer = undefined;
+  }
+
+  apply(program: NetworkProgram): Promise<void> {
+    // A task never runs again once it is dead, so it stays withdrawn until the leader's own list lacks it.
+    const endpoints = new Set(
+      program.balance.flatMap((item) => item.endpoints.map((endpoint) => endpoint.taskId as string)),
+    );
+    for (const taskId of this.withdrawn) if (!endpoints.has(taskId)) this.withdrawn.delete(taskId);
+    this.program = program;
+    return this.enqueue();
+  }
+
+  withdraw(taskId: string): Promise<void> {
+    const known = this.program?.balance.some((item) =>
+      item.endpoints.some((endpoint) => endpoint.taskId === taskId),
+    );
+    if (!known) return Promise.resolve();
+    this.withdrawn.add(taskId);
+    return this.enqueue();
+  }
+
+  interfacesFor(request: { containerId: string; networks: readonly TaskNetwork[] }): ContainerInterface[] {
+    const items = request.networks.map(({ networkId, address }) => {
+      const item = this.program?.networks.find((network) => network.id === networkId);
+      if (!item) throw new EnxameError('unavailable', `network ${networkId} has not reached this node yet`);
+      return { item, address };
+    });
+    // An internal network leads nowhere, so the default route prefers another.
+    const defaultIndex = Math.max(
+      0,
+      items.findIndex(({ item }) => !item.internal),
+    );
+    const networkIds = request.networks.map((network) => network.networkId as string);
+    for (const { address } of request.networks) this.remember(address, networkIds);
+    return items.map(({ item, address }, index) => ({
+      name: `eth${index}`,
+      hostName: containerDevice(this.options.tag, request.containerId, index),
+      address,
+      gateway: this.options.linkLocalGateway,
+      subnet: item.subnet,
+      defaultRoute: index === defaultIndex,
+      mtu: this.containerMtu,
+    }));
+  }
+
+  async activeConnections(address: string, idleMs: number): Promise<number> {
+    this.timeouts ??= await readConntrackTimeouts();
+    return countActiveConnections(await this.readTable(), this.timeouts, { address, idleMs });
+  }
+
+  nameservers(): string[] {
+    return [this.options.linkLocalGateway];
+  }
+
+  networkName(id: NetworkId): string | undefined {
+    return this.program?.networks.find((network) => network.id === id)?.name;
+  }
+
+  private remember(address: string, networkIds: string[]): void {
+    this.networksByAddress.delete(address);
+    this.networksByAddress.set(address, networkIds);
+    if (this.networksByAddress.size <= rememberedAddressesMax) return;
+    for (const oldest of this.networksByAddress.keys()) {
+      this.networksByAddress.delete(oldest);
+      break;
+    }
+  }
+
+  /** Tasks that drain at the same time share one reading of the table. */
+  private readTable(): Promise<string> {
+    this.tableRead ??= readConntrackTable().finally(() => {
+      this.tableRead = undefined;
+    });
+    return this.tableRead;
+  }
+
+  /** Resolves when the kernel has the state of now or a newer one. */
+  private enqueue(): Promise<void> {
+    if (this.closed)
+      return Promise.reject(new EnxameError('unavailable', 'the network of this node is closed'));
+    const done = new Promise<void>((resolve, reject) => this.pending.push({ resolve, reject }));
+    this.working ??= this.work().finally(() => {
+      this.working = undefined;
+    });
+    return done;
+  }
+
+  private async work(): Promise<void> {
+    while (this.pending.length > 0) {
+      const waiters = this.pending;
+      this.pending = [];
+      try {
+        await this.bringKernel();
+        for (const waiter of waiters) waiter.resolve();
+      } catch (error) {
+        // What the kernel has is unknown now: the next run reads it and sets everything.
+        this.kernel = undefined;
+        this.balancer = undefined;
+        for (const waiter of waiters) waiter.reject(error);
+      }
+    }
+  }
+
+  private async bringKernel(): Promise<void> {
+    const program = this.program;
+    if (!program) return;
+    const { tag, markBase, address } = this.options;
+    const fresh = this.kernel === undefined;
+    const observed = this.kernel ?? (await readKernelState(tag, markBase));
+    const wanted = desiredKernelState(program, {
+      tag,
+      markBase,
+      address,
+      mtu: this.containerMtu,
+      singleRoutes: this.singleRoutes.update(program, Date.now()),
+    });
+    const changes = diffKernelStates(observed, wanted, fresh);
+    await this.runBatch('ip', changes.addIp);
+    for (const device of changes.newDevices) await prepareOverlayDevice(device);
+    await this.runBatch('bridge', changes.addBridge);
+    const balancer = balancerProgramOf(program, this.options, this.withdrawn);
+    const script = diffPrograms(this.balancer, balancer);
+    if (script !== '') await this.runNft(script, 'balancer.nft');
+    await this.flushUdpFlows(vanishedBackends(this.balancer, balancer));
+    this.kernel = wanted;
+    this.balancer = balancer;
+    await this.removeObjects(changes.removeIp, forwardingRemovals(observed, wanted));
+    this.dns.setZone(new Zone(this.withoutWithdrawn(program)));
+    await this.saveProgram(program);
+  }
+
+  private withoutWithdrawn(program: NetworkProgram): NetworkProgram {
+    if (this.withdrawn.size === 0) return program;
+    const balance = program.balance.map((item) => ({
+      ...item,
+      endpoints: item.endpoints.filter((endpoint) => !this.withdrawn.has(endpoint.taskId)),
+    }));
+    return { ...program, balance };
+  }
+
+  private async runBatch(program: 'ip' | 'bridge', lines: readonly string[]): Promise<void> {
+    if (lines.length > 0) await mustRun(program, ['-batch', '-'], `${lines.join('\n')}\n`);
+  }
+
+  /** What is to go may be gone already, taken along by a device or by someone else; that is no failure. */
+  private async removeObjects(ipLines: readonly string[], bridgeLines: readonly string[]): Promise<void> {
+    if (ipLines.length > 0) await runCommand('ip', ['-force', '-batch', '-'], `${ipLines.join('\n')}\n`);
+    if (bridgeLines.length > 0) {
+      await runCommand('bridge', ['-force', '-batch', '-'], `${bridgeLines.join('\n')}\n`);
+    }
+  }
+
+  /**
+   * nft takes a file: it cannot open the socket pair that Node gives a child as standard input. When the disk has no
+   * room for one, `cat` makes a real pipe of it: a full disk must not keep dead endpoints in the balancer.
+   */
+  private async runNft(script: string, name: string): Promise<void> {
+    const file = join(this.options.stateDir, name);
+    try {
+      await mkdir(this.options.stateDir, { recursive: true });
+      await writeFile(file, script);
+    } catch {
+      await mustRun('sh', ['-c', 'cat | nft -f -'], script);
+      return;
+    }
+    await mustRun('nft', ['-f', file]);
+  }
+
+  /**
+   * UDP has no end of connection: a client that keeps sending from one port would follow its old translation to an
+   * endpoint that is gone for as long as it sends. TCP flows are left alone; they end by themselves.
+   */
+  private async flushUdpFlows(addresses: ReadonlySet<string>): Promise<void> {
+    if (addresses.size === 0) return;
+    const targets = udpFlowTargets(await readConntrackTable(), addresses);
+    // Exit code 1 says that no flow matched any more.
+    for (const target of targets) await runCommand('conntrack', ['-D', '-p', 'udp', '--reply-src', target]);
+  }
+
+  private async othersShareNamespace(): Promise<boolean> {
+    const { stdout } = await runCommand('nft', ['list', 'tables', 'ip']);
+    return /table ip enxame_/.test(stdout);
+  }
+
+  /** A copy for the next start: names and routes are right before the leader is heard again. */
+  private async saveProgram(program: NetworkProgram): Promise<void> {
+    const file = join(this.options.stateDir, programFile);
+    try {
+      await writeFile(`${file}.new`, JSON.stringify(program));
+      await rename(`${file}.new`, file);
+    } catch {
+      // On a full disk an older copy is the best there is; the leader's next program makes up for it.
+      await rm(`${file}.new`, { force: true });
+    }
+  }
+
+  private async restoreSavedProgram(): Promise<void> {
+    const file = join(this.options.stateDir, programFile);
+    try {
+      await this.apply(JSON.parse(await readFile(file, 'utf8')) as NetworkProgram);
+    } catch {
+      // No copy, a damaged one, or one that no longer fits this machine: the leader sends the program anyway, and if
+      // the kernel refuses that one too, its caller hears why.
+      this.program = undefined;
+    }
+  }
+}
+
+/** One per node. `start()` before anything else; `destroy()` may be called on its own to clean up after a crash. */
+export function createNodeNetwork(options: NodeNetworkOptions): NodeNetwork {
+  return new KernelNodeNetwork(options);
+}
