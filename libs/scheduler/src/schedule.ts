@@ -20,14 +20,9 @@ interface Group {
   tasks: Readonly<Task>[];
 }
 
-/** True for a task the scheduler has still to act on. */
-export function awaitsPlacement(view: ClusterView, task: Readonly<Task>): boolean {
-  return (
-    isWanted(task) &&
-    (task.status.state === 'new' || task.status.state === 'pending') &&
-    // A service without addresses has nothing to run on: the allocator comes first.
-    view.services.get(task.serviceId)?.endpoint !== undefined
-  );
+/** True for a task the scheduler has still to act on: the allocator lets tasks become pending. */
+export function awaitsPlacement(task: Readonly<Task>): boolean {
+  return isWanted(task) && task.status.state === 'pending';
 }
 
 export function schedule(view: ClusterView, { nowMs }: { nowMs: number }): Schedule {
@@ -35,7 +30,7 @@ export function schedule(view: ClusterView, { nowMs }: { nowMs: number }): Sched
   const preassigned: Readonly<Task>[] = [];
   const groups = new Map<string, Group>();
   for (const task of view.tasks.all()) {
-    if (!awaitsPlacement(view, task)) continue;
+    if (!awaitsPlacement(task)) continue;
     if (task.nodeId === undefined) addToGroup(view, groups, task);
     else preassigned.push(task);
   }

@@ -1,0 +1,1 @@
+export { LeaderLoops, type LeaderLoopsOptions } from './leader-loops.js';
