@@ -1,0 +1,53 @@
+/** A node as Docker's API shows it. */
+import type { Node } from '#libs/model';
+import { presentMeta } from '../edge/present.js';
+
+export interface NodeContext {
+  /** Raft id of the leader as this manager knows it. */
+  leaderId: string | undefined;
+  tlsInfo: Record<string, unknown>;
+}
+
+const plugins = [
+  { Type: 'Log', Name: 'json-file' },
+  { Type: 'Network', Name: 'host' },
+  { Type: 'Network', Name: 'null' },
+  { Type: 'Network', Name: 'overlay' },
+  { Type: 'Volume', Name: 'local' },
+];
+
+export function presentNode(node: Readonly<Node>, context: NodeContext): Record<string, unknown> {
+  const { description, status, manager, spec } = node;
+  return {
+    ...presentMeta(node),
+    Spec: { ...spec, Labels: spec.Labels ?? {} },
+    Description: {
+      Hostname: description.hostname,
+      Platform: { Architecture: description.platform.architecture, OS: description.platform.os },
+      Resources: {
+        NanoCPUs: description.resources.nanoCpus,
+        MemoryBytes: description.resources.memoryBytes,
+      },
+      Engine: {
+        EngineVersion: description.engine.version,
+        ...(Object.keys(description.engine.labels).length === 0 ? {} : { Labels: description.engine.labels }),
+        Plugins: plugins,
+      },
+      TLSInfo: context.tlsInfo,
+    },
+    Status: {
+      State: status.state,
+      ...(status.message === '' ? {} : { Message: status.message }),
+      Addr: status.address,
+    },
+    ...(manager === undefined
+      ? {}
+      : {
+          ManagerStatus: {
+            ...(manager.raftId === context.leaderId ? { Leader: true } : {}),
+            Reachability: 'reachable',
+            Addr: manager.address,
+          },
+        }),
+  };
+}

@@ -1,0 +1,88 @@
+/** `/swarm` where this node is a manager. Coming and leaving are the agent's routes. */
+import { queryFlag } from '#libs/docker-api';
+import { EnxameError, type Cluster, type ClusterStore, type SwarmSpec } from '#libs/model';
+import { makeJoinToken } from '#libs/pki';
+import { Body, Controller, Get, HttpCode, Inject, Post, Query } from '@nestjs/common';
+import { bodyOf } from '../edge/body.js';
+import { parseVersion } from '../edge/lookup.js';
+import { randomToken, storeToken, type RandomBytes } from '../edge/providers.js';
+import { outOfSequence } from '../services/service-writer.js';
+import { SwarmSpecDto } from './swarm-spec.dto.js';
+import { presentSwarm, requireCluster } from './swarm.presenter.js';
+
+@Controller('swarm')
+export class SwarmController {
+  constructor(
+    @Inject(storeToken) private readonly store: ClusterStore,
+    @Inject(randomToken) private readonly randomBytes: RandomBytes,
+  ) {}
+
+  @Get()
+  inspect(): unknown {
+    return presentSwarm(this.store.view());
+  }
+
+  /** Auto-lock does not exist yet, so there is never a key; that is what Docker answers then, too. */
+  @Get('unlockkey')
+  unlockKey(): unknown {
+    return { UnlockKey: '' };
+  }
+
+  @Post('unlock')
+  unlock(): never {
+    throw new EnxameError('not-implemented', 'docker swarm unlock (auto-lock) is not implemented yet');
+  }
+
+  @Post('update')
+  @HttpCode(200)
+  async update(
+    @Query() query: Record<string, string>,
+    @Body(bodyOf(SwarmSpecDto)) sent: SwarmSpec & { JoinTokens?: unknown },
+  ): Promise<void> {
+    const version = parseVersion(query['version']);
+    const flags = new URLSearchParams(query);
+    const { JoinTokens: _, ...spec } = sent;
+    const cluster = requireCluster(this.store.view());
+    if (cluster.version !== version) throw outOfSequence();
+    checkSwarmSpec(spec, cluster);
+    if (queryFlag(flags, 'rotateManagerUnlockKey')) {
+      throw new EnxameError('not-implemented', 'rotateManagerUnlockKey (auto-lock) is not implemented yet');
+    }
+    const joinTokens = {
+      worker: queryFlag(flags, 'rotateWorkerToken') ? this.newToken(cluster) : cluster.joinTokens.worker,
+      manager: queryFlag(flags, 'rotateManagerToken') ? this.newToken(cluster) : cluster.joinTokens.manager,
+    };
+    try {
+      await this.store.propose([
+        { op: 'patch', table: 'clusters', id: cluster.id, fields: { spec, joinTokens }, ifVersion: version },
+      ]);
+    } catch (error) {
+      if (error instanceof EnxameError && error.code === 'version-mismatch') throw outOfSequence(error);
+      throw error;
+    }
+  }
+
+  private newToken(cluster: Readonly<Cluster>): string {
+    return makeJoinToken(cluster.rootCa.certificatePem, this.randomBytes(16));
+  }
+}
+
+function checkSwarmSpec(spec: SwarmSpec, cluster: Readonly<Cluster>): void {
+  const missing = (feature: string): EnxameError =>
+    new EnxameError('not-implemented', `${feature}: not implemented yet`);
+  if ((spec.Name ?? 'default') !== (cluster.spec.Name ?? 'default')) {
+    throw new EnxameError(
+      'invalid-argument',
+      "invalid Name: the name of a swarm cannot be changed from 'default'",
+    );
+  }
+  if (spec.EncryptionConfig?.AutoLockManagers === true)
+    throw missing('EncryptionConfig.AutoLockManagers (auto-lock)');
+  const ca: Record<string, unknown> = { ...spec.CAConfig };
+  if (Array.isArray(ca['ExternalCAs']) && ca['ExternalCAs'].length > 0) throw missing('CAConfig.ExternalCAs');
+  if (ca['SigningCACert'] || ca['SigningCAKey'] || ca['ForceRotate'])
+    throw missing('rotating the root CA (CAConfig)');
+  const driver = spec.TaskDefaults?.LogDriver?.Name ?? '';
+  if (driver !== '' && driver !== 'json-file')
+    throw missing(`the log driver ${driver} (TaskDefaults.LogDriver)`);
+}

@@ -1,0 +1,31 @@
+/** The cluster as Docker's API shows it. */
+import { EnxameError, type Cluster, type ClusterView } from '#libs/model';
+import { presentMeta } from '../edge/present.js';
+import { tlsInfoOf } from './tls-info.js';
+
+export function requireCluster(view: ClusterView): Readonly<Cluster> {
+  if (view.cluster === undefined) throw new EnxameError('unavailable', 'the cluster is not ready yet');
+  return view.cluster;
+}
+
+/** Docker's ClusterInfo, as `docker info` shows it: without the join tokens. */
+export function presentClusterInfo(view: ClusterView): Record<string, unknown> {
+  const cluster = requireCluster(view);
+  return {
+    ...presentMeta(cluster),
+    Spec: { ...cluster.spec, Name: cluster.spec.Name ?? 'default', Labels: cluster.spec.Labels ?? {} },
+    TLSInfo: tlsInfoOf(view),
+    RootRotationInProgress: false,
+    DataPathPort: cluster.dataPathPort,
+    DefaultAddrPool: cluster.addressPools,
+    SubnetSize: cluster.subnetSize,
+  };
+}
+
+export function presentSwarm(view: ClusterView): Record<string, unknown> {
+  const { joinTokens } = requireCluster(view);
+  return {
+    ...presentClusterInfo(view),
+    JoinTokens: { Worker: joinTokens.worker, Manager: joinTokens.manager },
+  };
+}

@@ -1,0 +1,72 @@
+/** A task as Docker's API shows it, with the template of its own revision. */
+import { rfc3339Nano } from '#libs/docker-api';
+import type { ClusterView, Task, TaskStatus } from '#libs/model';
+import { presentMeta } from '../edge/present.js';
+import { presentNetwork } from '../networks/network.presenter.js';
+import { prefixLength } from '../services/service.presenter.js';
+
+export function presentTask(view: ClusterView, task: Readonly<Task>): Record<string, unknown> {
+  const revision = view.revisions.get(task.revisionId);
+  return {
+    ...presentMeta(task),
+    Labels: {},
+    Spec: revision?.taskTemplate ?? {},
+    ServiceID: task.serviceId,
+    ...(task.slot === 0 ? {} : { Slot: task.slot }),
+    ...(task.nodeId === undefined ? {} : { NodeID: task.nodeId }),
+    Status: presentStatus(task.status),
+    DesiredState: task.desiredState,
+    ...(task.networks.length === 0 ? {} : { NetworksAttachments: presentAttachments(view, task) }),
+    GenericResources: null,
+    Volumes: null,
+  };
+}
+
+function presentStatus(status: Readonly<TaskStatus>): Record<string, unknown> {
+  return {
+    Timestamp: rfc3339Nano(status.atMs),
+    State: status.state,
+    Message: status.message,
+    ...(status.error === undefined ? {} : { Err: status.error }),
+    ...(status.container === undefined
+      ? {}
+      : {
+          ContainerStatus: {
+            ContainerID: status.container.id,
+            PID: status.container.pid,
+            ExitCode: status.container.exitCode ?? 0,
+          },
+        }),
+    PortStatus: {},
+  };
+}
+
+function presentAttachments(view: ClusterView, task: Readonly<Task>): unknown[] {
+  return task.networks.map(({ networkId, address }) => {
+    const network = view.networks.get(networkId);
+    return {
+      Network: network === undefined ? { ID: networkId } : attachedNetwork(view, network.id),
+      Addresses: [`${address}/${prefixLength(view, networkId)}`],
+    };
+  });
+}
+
+/** Inside a task a network has the shape of a cluster object, unlike in `/networks`. */
+function attachedNetwork(view: ClusterView, id: string): Record<string, unknown> {
+  const network = view.networks.get(id);
+  if (network === undefined) return { ID: id };
+  const shown = presentNetwork(network);
+  return {
+    ...presentMeta(network),
+    Spec: {
+      Name: network.spec.Name,
+      Labels: network.spec.Labels ?? {},
+      DriverConfiguration: { Name: 'overlay' },
+      ...(network.spec.Ingress === true ? { Ingress: true } : {}),
+      IPAMOptions: { Driver: { Name: 'default' } },
+      Scope: 'swarm',
+    },
+    DriverState: { Name: 'overlay', Options: shown['Options'] },
+    IPAMOptions: { Driver: { Name: 'default' }, Configs: (shown['IPAM'] as { Config: unknown }).Config },
+  };
+}
