@@ -72,6 +72,8 @@ export type ImageEvent = {
 
 export interface ImageStore {
   start(): Promise<void>;
+  /** Ends pulls that are running; what is stored stays whole. */
+  close(): Promise<void>;
   list(): readonly Image[];
   /** By reference (`demo`, `demo:1`, `demo:1@sha256:..`, `name@sha256:..`), full or unique short id. */
   find(reference: string): Image | undefined;
@@ -90,10 +92,14 @@ export interface ImageStore {
       signal?: AbortSignal;
     },
   ): Promise<Image>;
-  /** What a registry says a reference is now, without fetching layers: for `/distribution/{name}/json`. */
+  /**
+   * What a reference is now, without fetching layers: for `/distribution/{name}/json`. A name that this node or one of
+   * the peers has loaded or tagged itself is answered from there, every other one by its registry.
+   */
   describeRemote(
     reference: string,
     auth?: RegistryAuth,
+    peers?: readonly PeerSource[],
   ): Promise<{
     mediaType: string;
     digest: Digest;
@@ -108,7 +114,12 @@ export interface ImageStore {
     reference: string,
     options: { force: boolean; inUse: (id: ImageId) => boolean },
   ): Promise<({ Untagged: string } | { Deleted: string })[]>;
-  /** A blob's bytes (manifest, config or layer), for peers. */
-  readBlob(digest: Digest): { stream: Readable; sizeBytes: number; mediaType: string } | undefined;
+  /** What a name stands for here: the digest of a manifest or an index, and whether it came from a registry. */
+  resolve(reference: string): { digest: Digest; origin: 'registry' | 'local' } | undefined;
+  /** A blob's bytes (manifest, config or layer) from an offset on, for peers. `sizeBytes` is the whole blob's. */
+  readBlob(
+    digest: Digest,
+    fromByte?: number,
+  ): { stream: Readable; sizeBytes: number; mediaType: string } | undefined;
   watch(listener: (event: ImageEvent) => void): () => void;
 }

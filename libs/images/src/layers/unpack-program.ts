@@ -1,0 +1,111 @@
+/** The C program that writes layers: Node has neither mknod nor extended attributes nor openat2. */
+import { EnxameError } from '#libs/model';
+import { spawn } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { errnoOf } from '../content/disk.js';
+
+const exitBadArchive = 1;
+const exitNoSpace = 3;
+const messageBytesMax = 4096;
+
+/** Sources and emitted files lie at different depths below the same project folder. */
+export function defaultUnpackProgram(): string {
+  let folder = dirname(fileURLToPath(import.meta.url));
+  while (!existsSync(join(folder, 'package.json')) && folder !== dirname(folder)) folder = dirname(folder);
+  return join(folder, 'libs', 'images', 'native', 'build', 'enxame-unpack');
+}
+
+interface Run {
+  exitCode: number | null;
+  signal: NodeJS.Signals | null;
+  output: string;
+  message: string;
+}
+
+async function run(program: string, argv: string[], input: AsyncIterable<Buffer> | undefined): Promise<Run> {
+  const child = spawn(program, argv, { stdio: [input ? 'pipe' : 'ignore', 'pipe', 'pipe'], env: {} });
+  let output = '';
+  let message = '';
+  child.stdout?.setEncoding('utf8').on('data', (text: string) => (output += text));
+  child.stderr?.setEncoding('utf8').on('data', (text: string) => {
+    if (message.length < messageBytesMax) message += text;
+  });
+  const ended = new Promise<Run>((fulfil, reject) => {
+    child.once('error', (error) =>
+      reject(new EnxameError('internal', `cannot run ${program}`, { cause: error })),
+    );
+    child.once('close', (exitCode, signal) => fulfil({ exitCode, signal, output, message: message.trim() }));
+  });
+  if (input === undefined || child.stdin === null) return ended;
+  try {
+    await feed(child.stdin, input, ended);
+  } catch (error) {
+    child.kill('SIGKILL');
+    await ended.catch(() => undefined);
+    throw error;
+  }
+  return ended;
+}
+
+/** Writes all of `input`, but stops when the program has ended: then its own words say why. */
+async function feed(
+  stdin: NodeJS.WritableStream,
+  input: AsyncIterable<Buffer>,
+  ended: Promise<Run>,
+): Promise<void> {
+  let gone = false;
+  let wake: (() => void) | undefined;
+  const isGone = (): void => {
+    gone = true;
+    wake?.();
+  };
+  ended.then(isGone, isGone);
+  stdin.on('error', (error) => {
+    if (errnoOf(error) === 'EPIPE' || errnoOf(error) === 'ECONNRESET') isGone();
+  });
+  stdin.on('drain', () => wake?.());
+  for await (const chunk of input) {
+    if (gone) return;
+    if (!stdin.write(chunk)) {
+      await new Promise<void>((fulfil) => {
+        wake = fulfil;
+        if (gone) fulfil();
+      });
+    }
+  }
+  stdin.end();
+}
+
+function failure(what: string, { exitCode, signal, message }: Run): EnxameError {
+  const words = message === '' ? `ended with ${signal ?? `code ${exitCode}`}` : message;
+  const code =
+    exitCode === exitBadArchive
+      ? 'invalid-argument'
+      : exitCode === exitNoSpace
+        ? 'resource-exhausted'
+        : 'internal';
+  return new EnxameError(code, `${what}: ${words}`);
+}
+
+/**
+ * Writes a plain tar into `folder`/fs. Returns the bytes of its files. Rejects with the program's words; the folder
+ * is then to be thrown away.
+ */
+export async function writeLayer(
+  program: string,
+  folder: string,
+  tar: AsyncIterable<Buffer>,
+  what: string,
+): Promise<{ sizeBytes: number }> {
+  const result = await run(program, ['layer', folder], tar);
+  if (result.exitCode !== 0) throw failure(`cannot unpack ${what}`, result);
+  return { sizeBytes: Number(result.output.trim().split(' ')[1]) };
+}
+
+/** Removes a folder with all that is in it. Missing is fine. */
+export async function removeTree(program: string, folder: string): Promise<void> {
+  const result = await run(program, ['remove', folder], undefined);
+  if (result.exitCode !== 0) throw failure(`cannot remove ${folder}`, result);
+}

@@ -1,0 +1,88 @@
+/** What registries and the network answer, in the words Docker's users know. */
+import { EnxameError } from '#libs/model';
+import { errnoOf } from '../content/disk.js';
+
+/** What the registry said: `{"errors":[{"code","message","detail"}]}`. */
+export function registryWords(body: string): { code: string; words: string } | undefined {
+  let document: unknown;
+  try {
+    document = JSON.parse(body);
+  } catch {
+    // Not every proxy in front of a registry speaks JSON; the status is then all there is.
+    return undefined;
+  }
+  const fields = (typeof document === 'object' && document !== null ? document : {}) as Record<
+    string,
+    unknown
+  >;
+  const first: unknown = Array.isArray(fields['errors']) ? fields['errors'][0] : undefined;
+  if (typeof first !== 'object' || first === null) {
+    const details = fields['details'];
+    return typeof details === 'string' ? { code: 'DENIED', words: details } : undefined;
+  }
+  const { code, message } = first as Record<string, unknown>;
+  const codeText = typeof code === 'string' ? code : 'UNKNOWN';
+  const messageText = typeof message === 'string' ? message.slice(0, 500) : '';
+  return { code: codeText, words: `${codeText.toLowerCase().replaceAll('_', ' ')}: ${messageText}` };
+}
+
+export interface FailedAnswer {
+  status: number;
+  body: string;
+  /** Familiar name without tag. */
+  repository: string;
+  /** `demo:1`, when a manifest was asked for. */
+  image?: string;
+}
+
+export function answerError({ status, body, repository, image }: FailedAnswer): EnxameError {
+  const said = registryWords(body);
+  const words = said?.words ?? '';
+  if (status === 401 || status === 403) {
+    return new EnxameError(
+      'not-found',
+      `pull access denied for ${repository}, repository does not exist or may require 'docker login'${words && `: ${words}`}`,
+    );
+  }
+  if (status === 404 && said?.code === 'NAME_UNKNOWN') {
+    return new EnxameError('not-found', `repository ${repository} not found: ${words}`);
+  }
+  if (status === 404) {
+    const what = image === undefined ? repository : `manifest for ${image}`;
+    return new EnxameError(
+      'not-found',
+      `${what} not found: ${words || 'manifest unknown: manifest unknown'}`,
+    );
+  }
+  if (status === 429) return new EnxameError('unavailable', words || 'toomanyrequests: too many requests');
+  const text = `received unexpected HTTP status: ${status}${words && `: ${words}`}`;
+  return new EnxameError(status >= 500 ? 'unavailable' : 'internal', text);
+}
+
+/** A request that got no answer, in Go's words, since scripts look for them. */
+export function transportError(method: string, url: string, error: unknown): EnxameError {
+  const { host, hostname } = new URL(url);
+  const verb = method === 'GET' ? 'Get' : 'Head';
+  const reasons: Record<string, string> = {
+    ENOTFOUND: `dial tcp: lookup ${hostname}: no such host`,
+    EAI_AGAIN: `dial tcp: lookup ${hostname}: Temporary failure in name resolution`,
+    ECONNREFUSED: `dial tcp ${host}: connect: connection refused`,
+    EHOSTUNREACH: `dial tcp ${host}: connect: no route to host`,
+    ENETUNREACH: `dial tcp ${host}: connect: network is unreachable`,
+    ECONNRESET: 'read: connection reset by peer',
+    UND_ERR_CONNECT_TIMEOUT: `dial tcp ${host}: i/o timeout`,
+    UND_ERR_HEADERS_TIMEOUT: 'timeout awaiting response headers',
+    UND_ERR_BODY_TIMEOUT: 'timeout awaiting response body',
+    UND_ERR_SOCKET: 'unexpected EOF',
+  };
+  const reason = reasons[errnoOf(error) ?? ''] ?? (error instanceof Error ? error.message : String(error));
+  return new EnxameError('unavailable', `${verb} "${url}": ${reason}`, { cause: error });
+}
+
+/** Whether the same request may well succeed a moment later. */
+export function isWorthRetrying(error: unknown): boolean {
+  if (!(error instanceof EnxameError) || error.code !== 'unavailable') return false;
+  const errno = errnoOf(error.cause);
+  // A name or port that is not there will not come up within our patience; the scheduler tries again later.
+  return !['ENOTFOUND', 'EAI_AGAIN', 'ECONNREFUSED', 'ENETUNREACH', 'EHOSTUNREACH'].includes(errno ?? '');
+}
