@@ -73,6 +73,8 @@ export class Dispatcher {
   }
 
   start(): void {
+    // Above every generation of earlier leaders: they counted up from an earlier time, far less than one a millisecond.
+    this.#generation = this.#clock.nowMs();
     const view = this.#store.view();
     for (const item of sharedItems(view)) this.#shared.set(keyOf(item), encode(item));
     // An earlier leader may have been in the middle of a removal: begin it again.

@@ -1,0 +1,35 @@
+/** What a task needs of its node. */
+import type { ImageStore, PeerSource } from '#libs/images';
+import type { ServiceId, TaskId, TaskStatusReport } from '#libs/model';
+import type { NodeNetwork } from '#libs/network';
+import type { ContainerRuntime } from '#libs/runtime';
+import type { Log } from '../node/log.js';
+import type { TaskNode } from './container-config.js';
+import type { TaskRecord } from './task-records.js';
+
+export interface TaskVolumes {
+  /** Makes the volume when it is not there. Resolves with its folder. */
+  ensure(volume: { name: string; labels: Record<string, string> }): Promise<string>;
+  /** Removes it when it is there. */
+  remove(name: string): Promise<void>;
+}
+
+export interface TaskPorts {
+  node: TaskNode;
+  runtime: Pick<ContainerRuntime, 'create' | 'run' | 'stop' | 'remove' | 'get'>;
+  images: Pick<ImageStore, 'find' | 'pull' | 'rootLayers'>;
+  network: Pick<NodeNetwork, 'interfacesFor' | 'nameservers' | 'withdraw' | 'activeConnections'>;
+  volumes: TaskVolumes;
+  /** Other nodes that hold an image. Empty when the leader cannot be asked. */
+  peersFor(reference: string): Promise<PeerSource[]>;
+  /** Resolves when the kernel has the newest network program this node was given. */
+  networkSettled(): Promise<void>;
+  /** True when clients may hold connections to the service's tasks. */
+  hasPorts(serviceId: ServiceId): boolean;
+  records: { save(record: TaskRecord): void; remove(taskId: TaskId): void };
+  report(report: TaskStatusReport): void;
+  /** The task's container and record are gone. */
+  gone(taskId: TaskId): void;
+  nowMs(): number;
+  log: Log;
+}
