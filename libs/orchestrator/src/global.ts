@@ -16,6 +16,7 @@ export function planGlobal(board: ServiceBoard): void {
       if (outOfPlace) board.desire(task, 'shutdown');
     }
   }
+  const cause = board.slots.size === 0 ? 'create' : 'scale';
   for (const node of view.nodes.all()) {
     if (node.status.state !== 'ready' || node.spec.Availability !== 'active' || !board.allowsNode(node))
       continue;
@@ -34,7 +35,7 @@ export function planGlobal(board: ServiceBoard): void {
     board.create({
       slot: 0,
       nodeId: node.id,
-      cause: board.slots.size === 0 ? 'create' : 'scale',
+      cause,
       revisionId: board.service.revisionId,
       ...(stopping === undefined ? {} : { startGate: { afterTask: stopping.id } }),
     });

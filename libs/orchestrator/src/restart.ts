@@ -19,6 +19,7 @@ function planSlot(board: ServiceBoard, slot: Slot): void {
   const last = out.at(-1);
   if (last === undefined) return;
   const survivors = slot.tasks.filter((task) => isLive(task) && !isLost(view, task));
+  if (waitsForPreparation(board, slot, last)) return;
   // The successor goes into the plan before its predecessor's end: a plan that is cut in two repeats nothing.
   if (!survivors.some((task) => board.isKeeper(slot, task)) && mayRunHere(board, last)) {
     replace(board, slot, last, survivors);
@@ -36,6 +37,23 @@ function mayRunHere(board: ServiceBoard, task: Readonly<Task>): boolean {
   return node !== undefined && nodeStanding(board.input.view, node.id) === 'usable' && board.allowsNode(node);
 }
 
+/**
+ * A task that could not even be prepared tells that preparing its successor now would fail too: the registry is asked
+ * again when the delay is over, not as fast as it can say no. Until then the ended task keeps its slot.
+ */
+function waitsForPreparation(board: ServiceBoard, slot: Slot, last: Readonly<Task>): boolean {
+  if (!neverStarted(last)) return false;
+  const verdict = restartVerdict(board, slot, last, last.updatedAtMs);
+  const againAtMs = last.updatedAtMs + (verdict.kind === 'restart' ? verdict.delayMs : 0);
+  if (againAtMs <= board.input.nowMs) return false;
+  board.wakeAt(againAtMs);
+  return true;
+}
+
+function neverStarted(task: Readonly<Task>): boolean {
+  return task.status.state === 'rejected' || (hasEnded(task) && task.desiredState === 'ready');
+}
+
 function replace(
   board: ServiceBoard,
   slot: Slot,
@@ -48,7 +66,7 @@ function replace(
   if (!lost) {
     const verdict = restartVerdict(board, slot, last, nowMs);
     if (verdict.kind === 'leave') return;
-    delayMs = verdict.delayMs;
+    if (!neverStarted(last)) delayMs = verdict.delayMs;
   }
   // A successor in a rollout or a move takes over the wait for the task that still serves.
   const awaited = survivors.find((task) => task.id === last.startGate?.afterTask);

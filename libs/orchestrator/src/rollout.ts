@@ -104,6 +104,21 @@ function handleFailure(board: ServiceBoard): void {
       break;
   }
   board.patchService({ updateStatus: pausedStatus(status, culprit.id) });
+  withdrawUnproven(board);
+}
+
+/**
+ * A pause leaves every slot with what serves in it: successors that do not run yet go, where the old task still does.
+ * Else a version the user has stopped would be tried again and again, and would take over once it is prepared.
+ */
+function withdrawUnproven(board: ServiceBoard): void {
+  for (const slot of board.sortedSlots()) {
+    const wanted = slot.tasks.filter(isWanted);
+    const unproven = wanted.filter((task) => board.isCurrent(task) && !board.isRunning(task));
+    const oldServes = wanted.some((task) => !board.isCurrent(task) && board.isRunning(task));
+    const newServes = wanted.some((task) => board.isCurrent(task) && board.isRunning(task));
+    if (oldServes && !newServes) for (const task of unproven) board.desire(task, 'shutdown');
+  }
 }
 
 function rollBack(board: ServiceBoard, culprit: Readonly<Task>, nowMs: number): boolean {
