@@ -10,7 +10,7 @@ export function checkMounts(mounts: readonly Mount[]): void {
   for (const [index, mount] of mounts.entries()) {
     const at = `TaskTemplate.ContainerSpec.Mounts[${index}]`;
     checkTarget(mount, at);
-    const target = posix.normalize(mount.Target);
+    const target = posix.normalize(`${mount.Target}/`);
     if (targets.has(target)) throw invalid(`${at}.Target`, `duplicate mount point: ${mount.Target}`);
     targets.add(target);
     checkSource(mount, at);

@@ -1,0 +1,247 @@
+import type { Change, ServiceId, TaskState } from '#libs/model';
+import { expect } from 'chai';
+import { managerId, openTestApi, smallCluster, testTimeMs, workerId, type TestApi } from './test-api.js';
+
+const serviceId = 'svc'.padEnd(25, '0') as ServiceId;
+const ingressId = 'ingress'.padEnd(25, '0');
+const containerId = 'c'.repeat(64);
+
+const template = { ContainerSpec: { Image: 'demo:1' } };
+
+function service(): Change[] {
+  return [
+    {
+      op: 'put',
+      table: 'services',
+      object: {
+        id: serviceId,
+        spec: { Name: 'web', TaskTemplate: template, Labels: { stack: 'st' } },
+        revisionId: 'r2' as never,
+      },
+    },
+    ...['r1', 'r2'].map(
+      (id): Change => ({
+        op: 'put',
+        table: 'revisions',
+        object: {
+          id: id as never,
+          serviceId,
+          serviceName: 'web',
+          serviceLabels: { stack: 'st' },
+          taskTemplate: template,
+        },
+      }),
+    ),
+  ];
+}
+
+function task(id: string, slot: number, revisionId: string, state: TaskState): Change {
+  return {
+    op: 'put',
+    table: 'tasks',
+    object: {
+      id: id as never,
+      serviceId,
+      revisionId: revisionId as never,
+      slot,
+      nodeId: slot === 1 ? managerId : workerId,
+      networks: [{ networkId: ingressId as never, address: '10.0.3.4' }],
+      desiredState: state === 'running' ? 'running' : 'shutdown',
+      cause: 'create',
+      status: {
+        state,
+        atMs: testTimeMs,
+        message: 'started',
+        container: { id: `${id}${containerId}`.slice(0, 64) as never, pid: 42 },
+      },
+    },
+  };
+}
+
+describe('cluster objects of the API', () => {
+  let api: TestApi;
+
+  beforeEach(async () => {
+    api = await openTestApi(await smallCluster());
+    await api.store.propose([
+      {
+        op: 'patch',
+        table: 'networks',
+        id: ingressId as never,
+        fields: { subnet: '10.0.0.0/16', vni: 4096 },
+      },
+      ...service(),
+      task('ta', 1, 'r2', 'running'),
+      task('tb', 2, 'r1', 'failed'),
+    ]);
+  });
+  afterEach(() => api.close());
+
+  it('shows a task as Docker does', async () => {
+    const { body } = await api.call('GET', '/tasks/ta');
+    expect(body).to.deep.include({
+      ID: 'ta',
+      Labels: {},
+      Spec: template,
+      ServiceID: serviceId,
+      Slot: 1,
+      NodeID: managerId,
+      DesiredState: 'running',
+      Status: {
+        Timestamp: '2026-03-01T12:00:00.25Z',
+        State: 'running',
+        Message: 'started',
+        ContainerStatus: { ContainerID: `ta${containerId}`.slice(0, 64), PID: 42, ExitCode: 0 },
+        PortStatus: {},
+      },
+    });
+    expect(body).to.have.nested.property('NetworksAttachments[0].Addresses[0]', '10.0.3.4/16');
+    expect(body).to.have.nested.property('NetworksAttachments[0].Network.Spec.Name', 'ingress');
+  });
+
+  const taskFilters: [unknown, string[]][] = [
+    [{}, ['ta', 'tb']],
+    [{ '_up-to-date': { true: true }, service: { [serviceId]: true } }, ['ta']],
+    [{ service: ['web'] }, ['ta', 'tb']],
+    [{ service: ['other'] }, []],
+    [{ node: ['self'] }, ['ta']],
+    [{ node: ['node-2'] }, ['tb']],
+    [{ node: [workerId] }, ['tb']],
+    [{ 'desired-state': ['running'] }, ['ta']],
+    [{ 'desired-state': ['shutdown'] }, ['tb']],
+    [{ name: ['web.2'] }, ['tb']],
+    [{ id: ['ta'] }, ['ta']],
+    [{ label: ['stack=st'] }, ['ta', 'tb']],
+    [{ label: ['stack=other'] }, []],
+  ];
+  for (const [filters, expected] of taskFilters) {
+    it(`lists tasks by ${JSON.stringify(filters)}`, async () => {
+      const { body } = await api.call('GET', `/tasks?filters=${encodeURIComponent(JSON.stringify(filters))}`);
+      expect((body as { ID: string }[]).map(({ ID }) => ID)).to.deep.equal(expected);
+    });
+  }
+
+  it('refuses an unknown desired state', async () => {
+    expect((await api.call('GET', '/tasks?filters={"desired-state":["runing"]}')).status).to.equal(400);
+  });
+
+  it('shows nodes, their role in the cluster and its root certificate', async () => {
+    const { body } = await api.call('GET', '/nodes/self');
+    expect(body).to.deep.include({
+      ID: managerId,
+      Spec: { Role: 'manager', Availability: 'active', Labels: {} },
+      Status: { State: 'ready', Addr: '10.9.0.1' },
+      ManagerStatus: { Leader: true, Reachability: 'reachable', Addr: '10.9.0.1:2377' },
+    });
+    expect(body).to.have.nested.property('Description.TLSInfo.TrustRoot').that.contains('BEGIN CERTIFICATE');
+    const workers = await api.call('GET', '/nodes?filters={"role":["worker"]}');
+    expect((workers.body as { ID: string }[]).map(({ ID }) => ID)).to.deep.equal([workerId]);
+    expect((await api.call('GET', '/nodes/node-9')).status).to.equal(404);
+  });
+
+  it('drains a node, and refuses what a node cannot be', async () => {
+    const node = () => api.store.view().nodes.get(workerId);
+    const update = (body: unknown) =>
+      api.call('POST', `/nodes/node-2/update?version=${node()?.version}`, body);
+    expect((await update({ Role: 'worker', Availability: 'drain', Labels: { zone: 'a' } })).status).to.equal(
+      200,
+    );
+    expect(node()?.spec).to.deep.equal({ Role: 'worker', Availability: 'drain', Labels: { zone: 'a' } });
+    expect((await update({ Role: 'manager', Availability: 'active' })).status).to.equal(501);
+    expect((await update({ Role: 'worker', Availability: 'gone' })).body)
+      .to.have.property('message')
+      .that.contains('invalid Availability');
+    expect(
+      (await api.call('POST', '/nodes/node-2/update?version=1', { Role: 'worker', Availability: 'active' }))
+        .status,
+    ).to.equal(500);
+  });
+
+  it('removes only nodes that are down, unless forced', async () => {
+    expect((await api.call('DELETE', '/nodes/node-2')).body)
+      .to.have.property('message')
+      .that.contains('is not down');
+    expect((await api.call('DELETE', '/nodes/node-1?force=1')).body)
+      .to.have.property('message')
+      .that.contains('is a cluster manager');
+    expect((await api.call('DELETE', '/nodes/node-2?force=1')).status).to.equal(200);
+    expect(api.store.view().nodes.size).to.equal(1);
+  });
+
+  it('shows the cluster and rotates a token', async () => {
+    const { body } = await api.call('GET', '/swarm');
+    expect(body).to.deep.include({
+      JoinTokens: { Worker: 'SWMTKN-1-w', Manager: 'SWMTKN-1-m' },
+      SubnetSize: 16,
+    });
+    const version = api.store.view().cluster?.version;
+    const answer = await api.call('POST', `/swarm/update?version=${version}&rotateWorkerToken=true`, {
+      Name: 'default',
+      Orchestration: { TaskHistoryRetentionLimit: 2 },
+    });
+    expect(answer.status).to.equal(200);
+    expect(api.store.view().cluster?.joinTokens.worker).to.match(/^SWMTKN-1-[0-9a-z]{50}-[0-9a-z]{25}$/);
+    expect(api.store.view().cluster?.joinTokens.manager).to.equal('SWMTKN-1-m');
+    expect(api.store.view().cluster?.spec.Orchestration?.TaskHistoryRetentionLimit).to.equal(2);
+  });
+
+  it('keeps networks, and refuses those it cannot make', async () => {
+    const make = (body: unknown) => api.call('POST', '/networks/create', body);
+    const made = await make({
+      Name: 'ov',
+      Driver: 'overlay',
+      Attachable: true,
+      IPAM: { Config: [{ Subnet: '10.77.0.0/24' }] },
+    });
+    expect(made.status).to.equal(201);
+    expect((await api.call('GET', '/networks/ov')).body).to.deep.include({
+      Name: 'ov',
+      Scope: 'swarm',
+      Driver: 'overlay',
+      Attachable: true,
+      IPAM: { Driver: 'default', Options: null, Config: [{ Subnet: '10.77.0.0/24' }] },
+    });
+    const refused: [unknown, number, string][] = [
+      [{ Name: 'ov', Driver: 'overlay' }, 409, 'already exists'],
+      [{ Name: 'br', Driver: 'bridge' }, 501, 'driver bridge'],
+      [{ Name: 'a b', Driver: 'overlay' }, 400, 'invalid Name'],
+      [{ Name: 'v6', Driver: 'overlay', EnableIPv6: true }, 501, 'EnableIPv6'],
+      [{ Name: 'enc', Driver: 'overlay', Options: { encrypted: '' } }, 501, 'encrypted'],
+      [
+        { Name: 'sub', Driver: 'overlay', IPAM: { Config: [{ Subnet: 'ten' }] } },
+        400,
+        'IPAM.Config[0].Subnet',
+      ],
+      [{ Name: 'over', Driver: 'overlay', IPAM: { Config: [{ Subnet: '10.0.9.0/24' }] } }, 400, 'overlaps'],
+    ];
+    for (const [body, status, message] of refused) {
+      const answer = await make(body);
+      expect(answer.body).to.have.property('message').that.contains(message);
+      expect(answer.status).to.equal(status);
+    }
+    expect((await api.call('DELETE', '/networks/ov')).status).to.equal(204);
+    expect((await api.call('DELETE', '/networks/ingress')).status).to.equal(501);
+  });
+
+  it('has no secrets and no configs, and says so', async () => {
+    expect(await api.call('GET', '/secrets?filters={"name":{"s":true}}')).to.deep.equal({
+      status: 200,
+      body: [],
+    });
+    expect((await api.call('POST', '/configs/create', {})).status).to.equal(501);
+    expect((await api.call('GET', '/secrets/s')).body).to.deep.equal({ message: 'secret s not found' });
+  });
+
+  it('answers paths it does not know as Docker does', async () => {
+    expect(await api.call('GET', '/nothing')).to.deep.equal({
+      status: 404,
+      body: { message: 'page not found' },
+    });
+  });
+
+  it('tells the agent of the cluster', async () => {
+    const { body } = await api.call('GET', '/_enxame/info');
+    expect(body).to.deep.include({ nodes: 2, managers: 1 });
+    expect(body).not.to.have.nested.property('cluster.JoinTokens');
+  });
+});
