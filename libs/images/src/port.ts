@@ -36,6 +36,7 @@ export interface Image {
   os: string;
   /** Bytes of all unpacked layers. */
   sizeBytes: number;
+  /** Bottom first. `sizeBytes` is that of the unpacked files. */
   layers: { digest: Digest; diffId: Digest; sizeBytes: number; mediaType: string }[];
   config: ImageRunConfig;
   history: { created?: string; created_by?: string; comment?: string; empty_layer?: boolean }[];

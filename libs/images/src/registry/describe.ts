@@ -1,5 +1,5 @@
 /** What a registry says a name stands for now: for `service create`, which pins the digest it is told. */
-import type { Digest } from '#libs/model';
+import { EnxameError, type Digest } from '#libs/model';
 import { configBytesMax, parseManifest } from '../content/manifest.js';
 import { parseImageConfig } from '../content/image-config.js';
 import type { PeerSource, RegistryAuth } from '../port.js';
@@ -36,6 +36,7 @@ export async function describeAtPeers(
       const manifest = await client.manifest(referenceSuffix(reference));
       if (manifest.origin === 'local') return await describe(client, manifest);
     } catch (error) {
+      if (error instanceof EnxameError && error.code === 'not-found') continue;
       context.log(`cannot ask ${peer.baseUrl} about ${familiarString(reference)}`, error);
     } finally {
       await endpoint.dispatcher.destroy();

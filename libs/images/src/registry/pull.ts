@@ -67,6 +67,7 @@ export async function pullImage(context: PullContext, request: PullRequest, leas
       // A full disk or a caller who gave up will not be better at the next one.
       if (signal?.aborted === true) throw error;
       if (error instanceof EnxameError && error.code === 'resource-exhausted') throw error;
+      if (error instanceof EnxameError && error.code === 'not-found') continue;
       context.log(`cannot pull ${familiarString(reference)} from ${peer.baseUrl}`, error);
     } finally {
       await endpoint.dispatcher.destroy();
@@ -132,6 +133,12 @@ class Pull {
       const document = parseManifest(bytes, mediaType);
       topDigest ??= digest;
       origin ??= said === 'local' ? 'local' : 'registry';
+      if (this.client.endpoint.kind === 'peer' && reference.digest === undefined && origin !== 'local') {
+        throw new EnxameError(
+          'not-found',
+          "the peer's image is its registry's: the registry knows the newest",
+        );
+      }
       this.lease.hold(digest);
       await this.context.storage.content.put(bytes);
       if (document.kind === 'manifest') {

@@ -135,7 +135,7 @@ export class Catalog {
       layers: manifest.layers.map((layer, i) => ({
         digest: layer.digest,
         diffId: config.diffIds[i] ?? layer.digest,
-        sizeBytes: layer.size,
+        sizeBytes: this.layers.sizeOf(config.diffIds[i] ?? layer.digest),
         mediaType: layer.mediaType,
       })),
       config: config.config,

@@ -1,0 +1,173 @@
+/** Docker's image routes over the node's image store. Everything here is about this node alone. */
+import {
+  labelsMatch,
+  parseFilters,
+  queryFlag,
+  type Filters,
+  type ApiRequest,
+  type Route,
+} from '#libs/docker-api';
+import type { Image, ImageStore, PeerSource } from '#libs/images';
+import { EnxameError, type ImageId } from '#libs/model';
+import { flagOf, listFilterNames, pruneFilterNames, selectImages, untilMsOf } from './image-filters.js';
+import { presentHistory, presentImage, presentSummary } from './image-views.js';
+import { streamProgress } from './progress-stream.js';
+import { registryAuthOf } from './registry-auth-header.js';
+
+export interface ImageRouteDependencies {
+  images: ImageStore;
+  /** A container of this node, running or not, was made of the image. */
+  inUse(id: ImageId): boolean;
+  /** Nodes that may hold what this one does not. */
+  peersFor(reference: string): Promise<PeerSource[]>;
+  nowMs(): number;
+}
+
+const hostPlatforms: Partial<Record<NodeJS.Architecture, string>> = { x64: 'amd64', arm64: 'arm64' };
+
+export function imageRoutes(deps: ImageRouteDependencies): Route[] {
+  const { images } = deps;
+  return [
+    {
+      method: 'GET',
+      path: '/images/json',
+      async handler(request, response) {
+        const filters = parseFilters(request.query.get('filters'), listFilterNames);
+        response.json(200, selectImages(images, filters, deps.nowMs()).map(presentSummary));
+      },
+    },
+    {
+      method: 'GET',
+      path: '/images/:name+/json',
+      handler: async (request, response) => response.json(200, presentImage(existing(images, request))),
+    },
+    {
+      method: 'GET',
+      path: '/images/:name+/history',
+      handler: async (request, response) => response.json(200, presentHistory(existing(images, request))),
+    },
+    {
+      method: 'POST',
+      path: '/images/load',
+      async handler(request, response) {
+        const quiet = queryFlag(request.query, 'quiet');
+        await streamProgress(response, async ({ write }) => {
+          await images.load(request.raw, (line) => {
+            if (!quiet || line.stream !== undefined) write(line);
+          });
+        });
+      },
+    },
+    {
+      method: 'POST',
+      path: '/images/create',
+      async handler(request, response) {
+        const reference = pullReferenceOf(request.query);
+        const auth = registryAuthOf(request.headers);
+        const peers = await deps.peersFor(reference);
+        await streamProgress(response, async ({ write }) => {
+          await images.pull(reference, { auth, peers, progress: write, signal: request.signal });
+        });
+      },
+    },
+    {
+      method: 'POST',
+      path: '/images/:name+/tag',
+      async handler(request, response) {
+        const repository = request.query.get('repo') ?? '';
+        const tag = request.query.get('tag') ?? '';
+        if (repository === '') throw new EnxameError('invalid-argument', 'repo must not be empty');
+        await images.tag(nameOf(request), tag === '' ? repository : `${repository}:${tag}`);
+        response.empty(201);
+      },
+    },
+    {
+      method: 'DELETE',
+      path: '/images/:name+',
+      async handler(request, response) {
+        const force = queryFlag(request.query, 'force');
+        const inUse = (id: ImageId): boolean => deps.inUse(id);
+        response.json(200, await images.remove(nameOf(request), { force, inUse }));
+      },
+    },
+    {
+      method: 'POST',
+      path: '/images/prune',
+      async handler(request, response) {
+        const filters = parseFilters(request.query.get('filters'), pruneFilterNames);
+        response.json(200, await prune(deps, filters));
+      },
+    },
+    {
+      method: 'GET',
+      path: '/distribution/:name+/json',
+      async handler(request, response) {
+        const name = nameOf(request);
+        const auth = registryAuthOf(request.headers);
+        const peers = await deps.peersFor(name);
+        const { mediaType, digest, size, platforms } = await images.describeRemote(name, auth, peers);
+        response.json(200, { Descriptor: { mediaType, digest, size }, Platforms: platforms });
+      },
+    },
+  ];
+}
+
+function nameOf(request: ApiRequest): string {
+  return request.params['name'] ?? '';
+}
+
+function existing(images: ImageStore, request: ApiRequest): Image {
+  const name = nameOf(request);
+  const image = images.find(name);
+  if (image === undefined) throw new EnxameError('not-found', `No such image: ${name}`);
+  return image;
+}
+
+/** `fromImage` and `tag` as one reference. What `docker pull` can ask for besides answers 501. */
+function pullReferenceOf(query: URLSearchParams): string {
+  const missing = (feature: string): EnxameError =>
+    new EnxameError('not-implemented', `${feature} is not implemented yet (POST /images/create)`);
+  if ((query.get('fromSrc') ?? '') !== '') throw missing('docker import');
+  const name = query.get('fromImage') ?? '';
+  if (name === '') throw new EnxameError('invalid-argument', 'fromImage must not be empty');
+  const platform = query.get('platform') ?? '';
+  const architecture = hostPlatforms[process.arch] ?? process.arch;
+  if (platform !== '' && ![architecture, `linux/${architecture}`].includes(platform)) {
+    throw missing(`pulling for the platform ${platform}`);
+  }
+  const tag = query.get('tag') ?? '';
+  if (tag.startsWith('sha256:')) return `${name}@${tag}`;
+  if (tag !== '') return `${name}:${tag}`;
+  const last = name.slice(name.lastIndexOf('/') + 1);
+  if (!last.includes(':') && !last.includes('@')) throw missing('pulling all tags of a repository');
+  return name;
+}
+
+/** Removes images that no container was made of: those without a tag, or with `dangling=false` all. */
+async function prune(
+  { images, inUse, nowMs }: ImageRouteDependencies,
+  filters: Filters,
+): Promise<Record<string, unknown>> {
+  const onlyDangling = flagOf(filters, 'dangling', true);
+  const untilMs = untilMsOf(filters, nowMs());
+  const excluded = filters.get('label!');
+  const before = images.list();
+  const removed: object[] = [];
+  for (const image of before) {
+    if (onlyDangling && image.tags.length > 0) continue;
+    if (inUse(image.id) || !labelsMatch(filters, 'label', image.config.Labels)) continue;
+    if (untilMs !== undefined && image.createdAtMs >= untilMs) continue;
+    const has = (label: string): boolean =>
+      labelsMatch(new Map([['label', [label]]]), 'label', image.config.Labels);
+    if (excluded?.some(has) === true) continue;
+    removed.push(...(await images.remove(image.id, { force: true, inUse })));
+  }
+  // Layers that a kept image shares are counted in neither sum.
+  const bytesOf = (list: readonly Image[]): number => {
+    const layers = new Map(
+      list.flatMap((image) => image.layers.map((layer) => [layer.diffId, layer.sizeBytes])),
+    );
+    return [...layers.values()].reduce((sum, size) => sum + size, 0);
+  };
+  return { ImagesDeleted: removed, SpaceReclaimed: bytesOf(before) - bytesOf(images.list()) };
+}

@@ -1,0 +1,59 @@
+/** Images as Docker's API shows them. */
+import { rfc3339Nano, zeroTime } from '#libs/docker-api';
+import type { Image } from '#libs/images';
+
+export function presentSummary(image: Image): Record<string, unknown> {
+  return {
+    Containers: -1,
+    Created: Math.floor(image.createdAtMs / 1000),
+    Id: image.id,
+    Labels: image.config.Labels ?? {},
+    ParentId: '',
+    RepoDigests: image.repoDigests,
+    RepoTags: image.tags,
+    SharedSize: -1,
+    Size: image.sizeBytes,
+  };
+}
+
+export function presentImage(image: Image): Record<string, unknown> {
+  return {
+    Id: image.id,
+    RepoTags: image.tags,
+    RepoDigests: image.repoDigests,
+    Parent: '',
+    Comment: image.history.at(-1)?.comment ?? '',
+    Created: image.createdAtMs === 0 ? zeroTime : rfc3339Nano(image.createdAtMs),
+    DockerVersion: '',
+    Author: '',
+    Config: image.config,
+    Architecture: image.architecture,
+    Os: image.os,
+    Size: image.sizeBytes,
+    GraphDriver: { Data: null, Name: 'overlayfs' },
+    RootFS: { Type: 'layers', Layers: image.layers.map(({ diffId }) => diffId) },
+    Metadata: { LastTagTime: zeroTime },
+  };
+}
+
+/** Newest step first. Steps that change no file have no layer of their own. */
+export function presentHistory(image: Image): Record<string, unknown>[] {
+  const sizes = image.layers.map(({ sizeBytes }) => sizeBytes);
+  const steps = image.history.map((step) => {
+    const createdMs = Date.parse(step.created ?? '');
+    return {
+      Id: '<missing>',
+      Created: Number.isNaN(createdMs) ? 0 : Math.floor(createdMs / 1000),
+      CreatedBy: step.created_by ?? '',
+      Tags: null as string[] | null,
+      Size: step.empty_layer === true ? 0 : (sizes.shift() ?? 0),
+      Comment: step.comment ?? '',
+    };
+  });
+  const newest = steps.at(-1);
+  if (newest !== undefined) {
+    newest.Id = image.id;
+    newest.Tags = image.tags;
+  }
+  return steps.toReversed();
+}
