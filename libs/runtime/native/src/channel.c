@@ -1,0 +1,64 @@
+#include "channel.h"
+
+#include <errno.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/socket.h>
+
+struct packet {
+  int message;
+  struct error error;
+};
+
+static int send_packet(int channel, const struct packet *packet, size_t length, int fd) {
+  union {
+    struct cmsghdr header;
+    char bytes[CMSG_SPACE(sizeof(int))];
+  } control = {0};
+  struct iovec data = {(void *)(uintptr_t)packet, length};
+  struct msghdr message = {.msg_iov = &data, .msg_iovlen = 1};
+  if (fd >= 0) {
+    message.msg_control = &control;
+    message.msg_controllen = sizeof control;
+    struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+    header->cmsg_level = SOL_SOCKET;
+    header->cmsg_type = SCM_RIGHTS;
+    header->cmsg_len = CMSG_LEN(sizeof fd);
+    memcpy(CMSG_DATA(header), &fd, sizeof fd);
+  }
+  return sendmsg(channel, &message, MSG_NOSIGNAL) < 0 ? -1 : 0;
+}
+
+int channel_send(int channel, enum channel_message message, int fd) {
+  struct packet packet = {.message = message};
+  return send_packet(channel, &packet, sizeof packet.message, fd);
+}
+
+int channel_send_error(int channel, const struct error *error) {
+  struct packet packet = {CHANNEL_ERROR, *error};
+  return send_packet(channel, &packet, sizeof packet, -1);
+}
+
+int channel_receive(int channel, int *fd, struct error *error) {
+  struct packet packet = {0};
+  union {
+    struct cmsghdr header;
+    char bytes[CMSG_SPACE(sizeof(int))];
+  } control;
+  struct iovec data = {&packet, sizeof packet};
+  struct msghdr message = {
+      .msg_iov = &data, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
+  ssize_t length;
+  do length = recvmsg(channel, &message, MSG_CMSG_CLOEXEC);
+  while (length < 0 && errno == EINTR);
+  if (length < 0) return -1;
+  if (length == 0) return CHANNEL_END;
+  struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+  *fd = -1;
+  if (header && header->cmsg_type == SCM_RIGHTS) memcpy(fd, CMSG_DATA(header), sizeof *fd);
+  if (packet.message == CHANNEL_ERROR) {
+    *error = packet.error;
+    error->step[sizeof error->step - 1] = 0;
+  }
+  return packet.message;
+}

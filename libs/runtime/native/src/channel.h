@@ -1,0 +1,37 @@
+/*
+ * What a keeper and a process it starts say to each other until the exec, over a SOCK_SEQPACKET pair:
+ *
+ *   keeper                                 process
+ *     clone3 ------------------------------> (waits)
+ *     joins it to cgroups, makes its veths
+ *     GO ---------------------------------->
+ *                                            namespaces, mounts, pivot_root, limits
+ *     <------------------------ DEVPTS + fd   so that later terminals need no path in the container
+ *     <---------------------- TERMINAL + fd   the master of its own terminal
+ *     <-------------------------------- HELD
+ *     START -------------------------------->
+ *                                            ids, capabilities, seccomp, exec
+ *     <------------------------------- ERROR  or the end of the stream: the program runs
+ */
+#ifndef ENXAME_CHANNEL_H
+#define ENXAME_CHANNEL_H
+
+#include "error.h"
+
+enum channel_message {
+  CHANNEL_GO = 1,
+  CHANNEL_DEVPTS,
+  CHANNEL_TERMINAL,
+  CHANNEL_HELD,
+  CHANNEL_START,
+  CHANNEL_ERROR,
+  CHANNEL_END,
+};
+
+/* `fd` -1: none. 0, or -1 with errno. */
+int channel_send(int channel, enum channel_message message, int fd);
+int channel_send_error(int channel, const struct error *error);
+/* CHANNEL_END at the end of the stream. `fd` and `error` are set where the message carries them. -1 with errno. */
+int channel_receive(int channel, int *fd, struct error *error);
+
+#endif

@@ -1,0 +1,324 @@
+#include "inside.h"
+
+#include "channel.h"
+#include "cleanup.h"
+#include "identity.h"
+#include "init.h"
+#include "kernel.h"
+#include "mounts.h"
+#include "netlink.h"
+#include "paths.h"
+#include "root.h"
+#include "terminal.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <linux/keyctl.h>
+#include <poll.h>
+#include <sched.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+
+struct setup {
+  const struct plan *plan;
+  struct inside *inside;
+  const struct operation *stdio;
+  int root;
+  int null_device;
+  /* A procfs of our own that is mounted nowhere: nothing of the container can stand in its way. */
+  int procfs;
+  int terminal;
+};
+
+static int open_procfs(struct setup *setup, struct error *err) {
+  if (setup->procfs < 0) setup->procfs = make_filesystem("proc", "proc", NULL, 0, err);
+  return setup->procfs < 0 ? -1 : 0;
+}
+
+static int write_sysctl(struct setup *setup, const struct operation *operation, struct error *err) {
+  char path[PATH_MAX];
+  const char *name = operation->sysctl.name;
+  if (open_procfs(setup, err) < 0) return -1;
+  if (strstr(name, "..") || snprintf(path, sizeof path, "sys/%s", name) >= (int)sizeof path) {
+    return fail(err, EINVAL, "sysctl %.100s", name);
+  }
+  if (!strchr(name, '/')) {
+    for (char *at = path; *at; at++) *at = *at == '.' ? '/' : *at;
+  }
+  if (write_small_file(setup->procfs, path, operation->sysctl.value) == 0) return 0;
+  if (errno == ENOENT && operation->sysctl.optional) return 0;
+  return fail(err, errno, "sysctl %s", name);
+}
+
+static int write_oom_score(struct setup *setup, int64_t value, struct error *err) {
+  char path[64], text[32];
+  if (open_procfs(setup, err) < 0) return -1;
+  snprintf(path, sizeof path, "%d/oom_score_adj", getpid());
+  snprintf(text, sizeof text, "%lld", (long long)value);
+  return write_small_file(setup->procfs, path, text) == 0 ? 0 : fail(err, errno, "set oom_score_adj %s", text);
+}
+
+static int set_limit(const struct operation *operation, struct error *err) {
+  struct rlimit limit = {(rlim_t)operation->rlimit.soft, (rlim_t)operation->rlimit.hard};
+  if (setrlimit((__rlimit_resource_t)operation->rlimit.resource, &limit) == 0) return 0;
+  return fail(err, errno, "set limit %d", (int)operation->rlimit.resource);
+}
+
+static int set_hostname(const struct operation *operation, struct error *err) {
+  const char *name = operation->hostname.name, *domain = operation->hostname.domain_name;
+  if (sethostname(name, strlen(name)) < 0) return fail(err, errno, "set hostname %s", name);
+  if (*domain && setdomainname(domain, strlen(domain)) < 0) return fail(err, errno, "set domain name %s", domain);
+  return 0;
+}
+
+static int make_folder(int root, const struct operation *operation, struct error *err) {
+  autoclose int fd = make_directory_in_root(root, operation->directory.path, (mode_t)operation->directory.mode & 07777,
+                                            (uid_t)operation->directory.uid, (gid_t)operation->directory.gid, err);
+  return fd < 0 ? -1 : 0;
+}
+
+/* The terminal comes from the container's own devpts, so it exists only once that is mounted. */
+static int need_terminal(struct setup *setup, struct error *err) {
+  if (!setup->stdio || !setup->stdio->stdio.tty || setup->terminal >= 0) return 0;
+  autoclose int devpts = find_devpts(setup->root);
+  autoclose int master = -1;
+  const struct operation *stdio = setup->stdio;
+  if (make_terminal(devpts, stdio->stdio.rows, stdio->stdio.columns, &master, &setup->terminal, err) < 0) return -1;
+  if (channel_send(setup->inside->channel, CHANNEL_TERMINAL, master) < 0) return fail(err, errno, "hand the terminal over");
+  return 0;
+}
+
+static int bind_console(struct setup *setup, struct error *err) {
+  if (need_terminal(setup, err) < 0) return -1;
+  if (setup->terminal < 0) return fail(err, EINVAL, "console: the container has no terminal");
+  return bind_descriptor(setup->root, setup->terminal, "dev/console", err);
+}
+
+static int hand_over_devpts(struct setup *setup, struct error *err) {
+  autoclose int devpts = find_devpts(setup->root);
+  if (devpts < 0) return 0;
+  return channel_send(setup->inside->channel, CHANNEL_DEVPTS, devpts) == 0 ? 0 : fail(err, errno, "hand devpts over");
+}
+
+static int pivot(struct setup *setup, const struct operation *operation, struct error *err) {
+  if (need_terminal(setup, err) < 0 || hand_over_devpts(setup, err) < 0) return -1;
+  return pivot_into(setup->root, operation->pivot_root.read_only != 0, err);
+}
+
+static int take_root(struct setup *setup, int root) {
+  setup->root = root;
+  return root < 0 ? -1 : 0;
+}
+
+/* What only a new container does, before pivot_root. */
+static int build_root(struct setup *setup, const struct operation *operation, struct error *err) {
+  int root = setup->root;
+  if (operation->kind == OP_ROOT_PROPAGATION) return set_root_propagation(operation->root_propagation.slave != 0, err);
+  if (operation->kind == OP_OVERLAY_ROOT) return take_root(setup, mount_overlay_root(operation, err));
+  if (operation->kind == OP_BIND_ROOT) return take_root(setup, mount_bind_root(operation, err));
+  if (root < 0) return fail(err, EINVAL, "operation %d comes before the root", (int)operation->kind);
+  switch (operation->kind) {
+    case OP_MOUNT:
+      return mount_filesystem(root, operation, err);
+    case OP_BIND:
+      return mount_bind(root, operation, err);
+    case OP_DEVICE:
+      return make_device(root, operation, err);
+    case OP_SYMLINK:
+      return make_symlink(root, operation, err);
+    case OP_DIRECTORY:
+      return make_folder(root, operation, err);
+    case OP_FILE:
+      return make_file(root, operation, err);
+    case OP_CONSOLE:
+      return bind_console(setup, err);
+    case OP_MASK:
+      return mask_path(root, setup->null_device, operation->path.path, err);
+    case OP_READ_ONLY_PATH:
+      return make_path_read_only(root, operation->path.path, err);
+    case OP_PIVOT_ROOT:
+      return pivot(setup, operation, err);
+    default:
+      return fail(err, EINVAL, "operation %d is not possible here", (int)operation->kind);
+  }
+}
+
+static int execute(struct setup *setup, const struct operation *operation, struct error *err) {
+  switch (operation->kind) {
+    /* The keeper's part. */
+    case OP_CGROUP_DIRECTORY:
+    case OP_CGROUP_WRITE:
+    case OP_CGROUP_JOIN:
+    case OP_NAMESPACES:
+    case OP_STDIO:
+    case OP_LOG:
+    case OP_OOM_FILE:
+    case OP_HOST_SYSCTL:
+    /* The last steps, in an order of their own. */
+    case OP_NO_NEW_PRIVILEGES:
+    case OP_CAPABILITIES:
+    case OP_USER:
+    case OP_SECCOMP:
+    case OP_WORKDIR:
+    case OP_ENVIRONMENT:
+    case OP_INIT:
+    case OP_EXEC:
+      return 0;
+    case OP_INTERFACE:
+      return configure_container_end(operation, err);
+    case OP_LOOPBACK:
+      return set_loopback_up(err);
+    case OP_HOSTNAME:
+      return set_hostname(operation, err);
+    case OP_SYSCTL:
+      return write_sysctl(setup, operation, err);
+    case OP_OOM_SCORE:
+      return write_oom_score(setup, operation->oom_score.value, err);
+    case OP_RLIMIT:
+      return set_limit(operation, err);
+    default:
+      return build_root(setup, operation, err);
+  }
+}
+
+/* The cgroup namespace shows the cgroup of the moment as its root, so it is made after the keeper's joins. */
+static int make_late_namespaces(const struct plan *plan, struct error *err) {
+  const struct operation *namespaces = find_operation(plan, OP_NAMESPACES);
+  if (!namespaces || !namespaces->namespaces.cgroup) return 0;
+  return unshare(CLONE_NEWCGROUP) == 0 ? 0 : fail(err, errno, "make a cgroup namespace");
+}
+
+static int enter_container(const struct plan *plan, int container, struct error *err) {
+  const struct operation *namespaces = find_operation(plan, OP_NAMESPACES);
+  if (!namespaces) return fail(err, EINVAL, "exec: no namespaces");
+  int flags = (namespaces->namespaces.network ? CLONE_NEWNET : 0) | (namespaces->namespaces.ipc ? CLONE_NEWIPC : 0) |
+              (namespaces->namespaces.mount ? CLONE_NEWNS : 0) | (namespaces->namespaces.uts ? CLONE_NEWUTS : 0) |
+              (namespaces->namespaces.cgroup ? CLONE_NEWCGROUP : 0);
+  return setns(container, flags) == 0 ? 0 : fail(err, errno, "enter the container");
+}
+
+static int make_workdir(const struct plan *plan, struct error *err) {
+  const struct operation *workdir = find_operation(plan, OP_WORKDIR);
+  if (!workdir || !workdir->workdir.create) return 0;
+  autoclose int root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+  if (root < 0) return fail(err, errno, "open /");
+  autoclose int fd = resolve_in_root(root, workdir->workdir.path);
+  if (fd >= 0) return 0;
+  fd = make_directory_in_root(root, workdir->workdir.path, 0755, 0, 0, err);
+  return fd < 0 ? -1 : 0;
+}
+
+static int enter_workdir(const struct plan *plan, struct error *err) {
+  const struct operation *workdir = find_operation(plan, OP_WORKDIR);
+  const char *path = workdir ? workdir->workdir.path : "/";
+  if (chdir(path) < 0) return fail(err, errno, "enter working directory %s", path);
+  /* A folder outside the root (a leaked descriptor's) has a name that does not begin with '/': CVE-2024-21626. */
+  char name[PATH_MAX];
+  if (syscall(SYS_getcwd, name, sizeof name) < 0 || name[0] != '/') {
+    return fail(err, EXDEV, "working directory %s is not in the container", path);
+  }
+  return 0;
+}
+
+static int take_stdio(struct setup *setup, struct error *err) {
+  int *stdio = setup->inside->stdio;
+  for (int fd = 0; fd <= 2; fd++) {
+    int source = setup->terminal >= 0 ? setup->terminal : stdio[fd];
+    if (source < 0) source = setup->null_device;
+    if (source < 0) return fail(err, EINVAL, "no stdio");
+    if (dup2(source, fd) < 0) return fail(err, errno, "take descriptor %d", fd);
+  }
+  return give_stdio(setup->plan, err);
+}
+
+static int start_session(struct setup *setup, struct error *err) {
+  setsid();
+  bool terminal = setup->stdio && setup->stdio->stdio.tty;
+  if (terminal && ioctl(0, TIOCSCTTY, 1) < 0) return fail(err, errno, "take the terminal");
+  syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, NULL, 0, 0, 0);
+  return 0;
+}
+
+/* A container without its keeper has no log and no record of its end, so it ends too. */
+static int die_with_keeper(struct setup *setup, struct error *err) {
+  struct pollfd channel = {.fd = setup->inside->channel};
+  if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0) return fail(err, errno, "bind to the keeper");
+  if (poll(&channel, 1, 0) > 0 && channel.revents & POLLHUP) return fail(err, EPIPE, "the keeper is gone");
+  return 0;
+}
+
+static int wait_for_start(const struct plan *plan, int channel, struct error *err) {
+  if (!plan->held) return 0;
+  int fd = -1;
+  if (channel_send(channel, CHANNEL_HELD, -1) < 0) return fail(err, errno, "report to the keeper");
+  if (channel_receive(channel, &fd, err) != CHANNEL_START) return fail(err, EPIPE, "the keeper is gone");
+  return 0;
+}
+
+static void reset_signals(void) {
+  for (int number = 1; number < NSIG; number++) signal(number, SIG_DFL);
+  sigset_t none;
+  sigemptyset(&none);
+  sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+static int execute_program(struct setup *setup, struct error *err) {
+  const struct plan *plan = setup->plan;
+  char path[PATH_MAX];
+  if (start_session(setup, err) < 0 || become_user(plan, err) < 0 || die_with_keeper(setup, err) < 0 ||
+      enter_workdir(plan, err) < 0 || find_program(plan, path, err) < 0) {
+    return -1;
+  }
+  const struct operation *environment = find_operation(plan, OP_ENVIRONMENT);
+  char *nothing[] = {NULL};
+  char **variables = environment ? environment->environment.variables.items : nothing;
+  char **argv = find_operation(plan, OP_EXEC)->exec.argv.items;
+  umask(022);
+  if (sys_close_range(3, ~0U, CLOSE_RANGE_CLOEXEC) < 0) return fail(err, errno, "close descriptors");
+  if (drop_last_rights(plan, err) < 0) return -1;
+  execve(path, argv, variables);
+  int code = errno;
+  fail(err, code, "exec: \"%s\"", argv[0]);
+  err->exit_code = code == ENOENT ? EXIT_NOT_FOUND : EXIT_CANNOT_RUN;
+  return -1;
+}
+
+static int set_up(struct setup *setup, struct error *err) {
+  int channel = setup->inside->channel;
+  int fd = -1;
+  /* The container must not trace or read this process while it still has rights; exec resets this. */
+  if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0) return fail(err, errno, "hide the process");
+  reset_signals();
+  umask(0);
+  if (channel_receive(channel, &fd, err) != CHANNEL_GO) return fail(err, EPIPE, "the keeper is gone");
+  setup->null_device = open_null_device(O_RDONLY, err);
+  if (setup->null_device < 0) return -1;
+  bool enter = setup->inside->container >= 0;
+  if (enter ? enter_container(setup->plan, setup->inside->container, err) : make_late_namespaces(setup->plan, err)) return -1;
+  for (uint32_t i = 0; i < setup->plan->count; i++) {
+    if (execute(setup, &setup->plan->operations[i], err) < 0) return -1;
+  }
+  if (make_workdir(setup->plan, err) < 0 || take_stdio(setup, err) < 0) return -1;
+  return wait_for_start(setup->plan, channel, err);
+}
+
+void run_inside(const struct plan *plan, struct inside *inside) {
+  struct error error = {0};
+  struct setup setup = {.plan = plan,
+                        .inside = inside,
+                        .stdio = find_operation(plan, OP_STDIO),
+                        .root = -1,
+                        .null_device = -1,
+                        .procfs = -1,
+                        .terminal = -1};
+  if (set_up(&setup, &error) == 0) {
+    bool with_init = find_operation(plan, OP_INIT) != NULL;
+    if (!with_init || become_init(plan, &error) == 0) execute_program(&setup, &error);
+  }
+  channel_send_error(inside->channel, &error);
+  _exit(EXIT_NOT_FOUND);
+}

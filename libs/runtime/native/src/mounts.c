@@ -1,0 +1,190 @@
+#include "mounts.h"
+
+#include "cleanup.h"
+#include "kernel.h"
+#include "paths.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+
+enum { NULL_MAJOR = 1, NULL_MINOR = 3 };
+
+/* The kernel's own words about a refused option wait on the descriptor of fsopen. */
+static int fail_with_kernel_words(int context, const char *type, const char *option, struct error *err) {
+  int code = errno;
+  char words[160];
+  ssize_t length = read(context, words, sizeof words - 1);
+  words[length > 0 ? length : 0] = 0;
+  return fail(err, code, "make %s%s%s%s%s", type, *option ? " with " : "", option, length > 0 ? ": " : "", words);
+}
+
+static int set_option(int context, const char *option) {
+  char key[64];
+  const char *equals = strchr(option, '=');
+  if (!equals) return fsconfig(context, FSCONFIG_SET_FLAG, option, NULL, 0);
+  size_t length = (size_t)(equals - option);
+  if (length >= sizeof key) {
+    errno = EINVAL;
+    return -1;
+  }
+  memcpy(key, option, length);
+  key[length] = 0;
+  return fsconfig(context, FSCONFIG_SET_STRING, key, equals + 1, 0);
+}
+
+int make_filesystem(const char *type, const char *source, const struct strings *options, uint64_t attributes,
+                    struct error *err) {
+  autoclose int context = fsopen(type, FSOPEN_CLOEXEC);
+  if (context < 0) return fail(err, errno, "make %s", type);
+  if (*source && fsconfig(context, FSCONFIG_SET_STRING, "source", source, 0) < 0) {
+    return fail_with_kernel_words(context, type, source, err);
+  }
+  for (uint32_t i = 0; options && i < options->count; i++) {
+    if (set_option(context, options->items[i]) < 0) return fail_with_kernel_words(context, type, options->items[i], err);
+  }
+  if (fsconfig(context, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0) return fail_with_kernel_words(context, type, "", err);
+  int mount = fsmount(context, FSMOUNT_CLOEXEC, (unsigned)attributes);
+  return mount >= 0 ? mount : fail(err, errno, "mount %s", type);
+}
+
+int attach_mount(int mount, int target, const char *path, struct error *err) {
+  if (move_mount(mount, "", target, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) == 0) return 0;
+  return fail(err, errno, "mount on %s", path);
+}
+
+int open_null_device(int flags, struct error *err) {
+  autoclose int fd = open("/dev/null", flags | O_CLOEXEC | O_NOFOLLOW);
+  struct stat status;
+  if (fd < 0 || fstat(fd, &status) < 0) return fail(err, errno, "open /dev/null");
+  if (!S_ISCHR(status.st_mode) || status.st_rdev != makedev(NULL_MAJOR, NULL_MINOR)) {
+    return fail(err, 0, "the node's /dev/null is not the null device");
+  }
+  return keep_descriptor(&fd);
+}
+
+int mount_filesystem(int root, const struct operation *operation, struct error *err) {
+  const char *target_path = operation->mount.target;
+  autoclose int target = make_target_in_root(root, target_path, true, err);
+  if (target < 0) return -1;
+  autoclose int mount = make_filesystem(operation->mount.type, operation->mount.source, &operation->mount.options,
+                                        (uint64_t)operation->mount.attributes, err);
+  if (mount < 0) return -1;
+  return attach_mount(mount, target, target_path, err);
+}
+
+static int clone_mount(int source, bool recursive) {
+  return open_tree(source, "", AT_EMPTY_PATH | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | (recursive ? AT_RECURSIVE : 0));
+}
+
+static int change_mount(int mount, uint64_t attributes, uint64_t propagation, bool recursive) {
+  struct mount_attr change = {.attr_set = attributes, .propagation = propagation};
+  /* The access-time settings are one field of three values, which must be cleared to be set. */
+  if (attributes & MOUNT_ATTR__ATIME) change.attr_clr = MOUNT_ATTR__ATIME;
+  return mount_setattr(mount, "", AT_EMPTY_PATH | (recursive ? AT_RECURSIVE : 0), &change, sizeof change);
+}
+
+int mount_bind(int root, const struct operation *operation, struct error *err) {
+  const char *source_path = operation->bind.source;
+  bool recursive = operation->bind.recursive != 0;
+  autoclose int source = open(source_path, O_PATH | O_CLOEXEC);
+  struct stat status;
+  if (source < 0 || fstat(source, &status) < 0) return fail(err, errno, "bind source path %s", source_path);
+  autoclose int target = make_target_in_root(root, operation->bind.target, S_ISDIR(status.st_mode), err);
+  if (target < 0) return -1;
+  autoclose int mount = clone_mount(source, recursive);
+  if (mount < 0) return fail(err, errno, "bind %s", source_path);
+  if (operation->bind.attributes && change_mount(mount, (uint64_t)operation->bind.attributes, 0, recursive) < 0) {
+    return fail(err, errno, "bind %s: flags", source_path);
+  }
+  uint64_t propagation = operation->bind.slave ? MS_SLAVE : MS_PRIVATE;
+  if (change_mount(mount, 0, propagation, operation->bind.propagation_recursive != 0) < 0) {
+    return fail(err, errno, "bind %s: propagation", source_path);
+  }
+  return attach_mount(mount, target, operation->bind.target, err);
+}
+
+static int mask_directory(int target, const char *path, struct error *err) {
+  char size[] = "nr_blocks=1";
+  char *options[] = {size, NULL};
+  struct strings list = {options, 1};
+  uint64_t attributes = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
+  autoclose int mount = make_filesystem("tmpfs", "tmpfs", &list, attributes, err);
+  if (mount < 0) return -1;
+  return attach_mount(mount, target, path, err);
+}
+
+int mask_path(int root, int null_device, const char *path, struct error *err) {
+  autoclose int target = resolve_in_root(root, path);
+  if (target < 0) return errno == ENOENT || errno == ENOTDIR ? 0 : fail(err, errno, "mask %s", path);
+  struct stat status;
+  if (fstat(target, &status) < 0) return fail(err, errno, "mask %s", path);
+  if (S_ISDIR(status.st_mode)) return mask_directory(target, path, err);
+  autoclose int mount = clone_mount(null_device, false);
+  if (mount < 0) return fail(err, errno, "mask %s", path);
+  return attach_mount(mount, target, path, err);
+}
+
+int make_path_read_only(int root, const char *path, struct error *err) {
+  autoclose int target = resolve_in_root(root, path);
+  if (target < 0) return errno == ENOENT || errno == ENOTDIR ? 0 : fail(err, errno, "make %s read-only", path);
+  autoclose int mount = clone_mount(target, true);
+  if (mount < 0) return fail(err, errno, "make %s read-only", path);
+  uint64_t attributes = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
+  if (change_mount(mount, attributes, 0, true) < 0) return fail(err, errno, "make %s read-only", path);
+  return attach_mount(mount, target, path, err);
+}
+
+int bind_descriptor(int root, int source, const char *path, struct error *err) {
+  autoclose int target = make_target_in_root(root, path, false, err);
+  if (target < 0) return -1;
+  autoclose int mount = clone_mount(source, false);
+  if (mount < 0) return fail(err, errno, "bind %s", path);
+  return attach_mount(mount, target, path, err);
+}
+
+int make_device(int root, const struct operation *operation, struct error *err) {
+  static const mode_t types[] = {S_IFCHR, S_IFBLK, S_IFIFO};
+  const char *path = operation->device.path;
+  char name[256];
+  autoclose int parent = make_parent_in_root(root, path, name, err);
+  if (parent < 0) return -1;
+  if (operation->device.type < 0 || operation->device.type > 2) return fail(err, EINVAL, "make device %s", path);
+  mode_t mode = types[operation->device.type] | ((mode_t)operation->device.mode & 07777);
+  dev_t number = makedev((unsigned)operation->device.major, (unsigned)operation->device.minor);
+  if (mknodat(parent, name, mode, number) < 0) return fail(err, errno, "make device %s", path);
+  if (fchownat(parent, name, (uid_t)operation->device.uid, (gid_t)operation->device.gid, AT_SYMLINK_NOFOLLOW) < 0) {
+    return fail(err, errno, "make device %s", path);
+  }
+  return 0;
+}
+
+int make_symlink(int root, const struct operation *operation, struct error *err) {
+  char name[256];
+  autoclose int parent = make_parent_in_root(root, operation->symlink.path, name, err);
+  if (parent < 0) return -1;
+  if (symlinkat(operation->symlink.target, parent, name) == 0 || errno == EEXIST) return 0;
+  return fail(err, errno, "make link %s", operation->symlink.path);
+}
+
+int make_file(int root, const struct operation *operation, struct error *err) {
+  const char *path = operation->file.path;
+  char name[256];
+  autoclose int parent = make_parent_in_root(root, path, name, err);
+  if (parent < 0) return -1;
+  if (unlinkat(parent, name, 0) < 0 && errno != ENOENT) return fail(err, errno, "replace %s", path);
+  autoclose int fd = openat(parent, name, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC | O_NOFOLLOW, 0600);
+  if (fd < 0) return fail(err, errno, "create %s", path);
+  for (uint32_t done = 0; done < operation->file.data.length;) {
+    ssize_t written = write(fd, operation->file.data.data + done, operation->file.data.length - done);
+    if (written <= 0) return fail(err, errno, "write %s", path);
+    done += (uint32_t)written;
+  }
+  if (fchown(fd, (uid_t)operation->file.uid, (gid_t)operation->file.gid) < 0 ||
+      fchmod(fd, (mode_t)operation->file.mode & 07777) < 0) {
+    return fail(err, errno, "set owner of %s", path);
+  }
+  return 0;
+}

@@ -1,0 +1,116 @@
+/*
+ * A launch plan or exec plan, decoded. What each operation means is written in launch-plan.ts; strings point into the
+ * frame that was decoded, which must outlive the plan.
+ */
+#ifndef ENXAME_PLAN_H
+#define ENXAME_PLAN_H
+
+#include "error.h"
+#include "wire.h"
+
+enum operation_kind {
+  OP_CGROUP_DIRECTORY = 1,
+  OP_CGROUP_WRITE,
+  OP_CGROUP_JOIN,
+  OP_NAMESPACES,
+  OP_STDIO,
+  OP_LOG,
+  OP_OOM_FILE,
+  OP_INTERFACE,
+  OP_HOST_SYSCTL,
+  OP_ROOT_PROPAGATION,
+  OP_OVERLAY_ROOT,
+  OP_BIND_ROOT,
+  OP_MOUNT,
+  OP_BIND,
+  OP_DEVICE,
+  OP_SYMLINK,
+  OP_DIRECTORY,
+  OP_FILE,
+  OP_CONSOLE,
+  OP_MASK,
+  OP_READ_ONLY_PATH,
+  OP_PIVOT_ROOT,
+  OP_HOSTNAME,
+  OP_SYSCTL,
+  OP_LOOPBACK,
+  OP_OOM_SCORE,
+  OP_RLIMIT,
+  OP_NO_NEW_PRIVILEGES,
+  OP_CAPABILITIES,
+  OP_USER,
+  OP_SECCOMP,
+  OP_WORKDIR,
+  OP_ENVIRONMENT,
+  OP_INIT,
+  OP_EXEC,
+  OP_KIND_END,
+};
+
+/* NULL-terminated, so that it can be an argv. */
+struct strings {
+  char **items;
+  uint32_t count;
+};
+
+struct bytes {
+  const uint8_t *data;
+  uint32_t length;
+};
+
+/* All numbers and truth values are int64_t: one type on the wire. */
+struct operation {
+  enum operation_kind kind;
+  union {
+    struct { const char *path; } path; /* every operation that is one path */
+    struct { const char *path, *value; int64_t optional; } cgroup_write;
+    struct { const char *path; int64_t version; } cgroup_join;
+    struct { int64_t pid, network, ipc, mount, uts, cgroup; } namespaces;
+    struct { int64_t tty, open_stdin, stdin_once, rows, columns; } stdio;
+    struct { const char *path; int64_t file_bytes_max, files_max; } log;
+    struct {
+      const char *host_name, *name, *address;
+      int64_t mtu;
+      const char *host_address, *default_gateway; /* "" when absent */
+      struct strings routes;                      /* destination, gateway or "", in turn */
+    } interface;
+    struct { const char *name, *value; int64_t optional; } sysctl;
+    struct { int64_t slave; } root_propagation;
+    struct { struct strings lower; const char *upper, *work, *mount_point; struct strings options; } overlay;
+    struct { const char *source, *mount_point; } bind_root;
+    struct { const char *type, *source, *target; int64_t attributes; struct strings options; } mount;
+    struct { const char *source, *target; int64_t recursive, attributes, slave, propagation_recursive; } bind;
+    struct { const char *path; int64_t type, major, minor, mode, uid, gid; } device;
+    struct { const char *path, *target; } symlink;
+    struct { const char *path; int64_t mode, uid, gid; } directory;
+    struct { const char *path; struct bytes data; int64_t mode, uid, gid; } file;
+    struct { int64_t read_only; } pivot_root;
+    struct { const char *name, *domain_name; } hostname;
+    struct { int64_t value; } oom_score;
+    struct { int64_t resource, soft, hard; } rlimit;
+    struct { int64_t bounding, effective, permitted, inheritable; } capabilities;
+    struct { int64_t uid, gid; struct bytes groups; /* u32 each */ } user;
+    struct { struct bytes program; } seccomp;
+    struct { const char *path; int64_t create; } workdir;
+    struct { struct strings variables; } environment;
+    struct { struct strings argv; } exec;
+  };
+};
+
+struct plan {
+  const char *id;
+  const char *socket_path;
+  const char *exit_path;
+  bool held;
+  struct operation *operations;
+  uint32_t count;
+};
+
+int decode_plan(struct plan *plan, struct reader *reader, struct error *err);
+int decode_operations(struct plan *plan, struct reader *reader, struct error *err);
+void free_plan(struct plan *plan);
+
+/* The only (or last) operation of a kind, or NULL. */
+const struct operation *find_operation(const struct plan *plan, enum operation_kind kind);
+
+#endif
