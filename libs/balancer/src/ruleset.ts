@@ -3,8 +3,8 @@ import type { BalancerProgram } from './program.js';
 
 /** A set (values are empty) or a map, by key. */
 export interface ElementSet {
-  /** `set` or `map`, and its type line. */
   kind: 'set' | 'map';
+  /** Its `type ...` or `typeof ...` line. */
   type: string;
   /** Ranges: these are replaced whole, since ranges that touch cannot be exchanged one by one. */
   interval: boolean;
@@ -62,6 +62,9 @@ function fixedChains(program: BalancerProgram): string {
     iifname != "lo" ip daddr 127.0.0.0/8 drop
     # A container may only send from an address that is routed to a container.
     iifname ${container} fib saddr oifname != ${container} drop
+    # One client may use the same source port through two nodes at once, and both connections may come to one backend.
+    # A zone per node keeps them apart; conntrack then gives the second one another port towards the backend.
+    iifname ${overlay} ip saddr != @subnets ct original zone set ether saddr map @peer_zones
   }
   chain return_path {
     type filter hook prerouting priority mangle; policy accept;
@@ -152,7 +155,7 @@ export function buildRuleset(program: BalancerProgram): Ruleset {
   const subnets = program.networks.map((network) => network.subnet);
   const internal = program.networks.filter((network) => network.internal).map((network) => network.subnet);
   const set = (type: string, elements: ReadonlyMap<string, string>, interval = false): ElementSet => {
-    return { kind: 'set', type, elements, interval };
+    return { kind: 'set', type: `type ${type}`, elements, interval };
   };
   const map = (type: string, elements: ReadonlyMap<string, string>): ElementSet => {
     return { kind: 'map', type, elements, interval: false };
@@ -168,7 +171,14 @@ export function buildRuleset(program: BalancerProgram): Ruleset {
     ['peers', set('ipv4_addr', keys(program.peers.map((peer) => peer.address)))],
     [
       'peer_marks',
-      map('ether_addr : mark', new Map(program.peers.map((peer) => [peer.macAddress, hex(peer.mark)]))),
+      map('type ether_addr : mark', new Map(program.peers.map((peer) => [peer.macAddress, hex(peer.mark)]))),
+    ],
+    [
+      'peer_zones',
+      map(
+        'typeof ether saddr : ct zone',
+        new Map(program.peers.map((peer) => [peer.macAddress, String(peer.mark & 0xfff)])),
+      ),
     ],
     ['vips', set('ipv4_addr', keys(program.virtualAddresses.map((vip) => vip.address)))],
     [
@@ -182,8 +192,8 @@ export function buildRuleset(program: BalancerProgram): Ruleset {
       'hairpin',
       set('ipv4_addr . ipv4_addr', keys(program.localBackends.map((address) => `${address} . ${address}`))),
     ],
-    ['virtual_addresses', map('ipv4_addr : verdict', virtualAddresses)],
-    ['published_ports', map('inet_proto . inet_service : verdict', publishedPorts)],
+    ['virtual_addresses', map('type ipv4_addr : verdict', virtualAddresses)],
+    ['published_ports', map('type inet_proto . inet_service : verdict', publishedPorts)],
   ]);
   return { table: tableName(program.tag), fixed: fixedChains(program), sets, chains };
 }

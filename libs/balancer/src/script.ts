@@ -20,7 +20,7 @@ function elementCommands(verb: 'add' | 'delete', path: string, texts: readonly s
 }
 
 function declareSet(name: string, set: ElementSet): string {
-  return `  ${set.kind} ${name} {\n    type ${set.type}\n${set.interval ? '    flags interval\n' : ''}  }\n`;
+  return `  ${set.kind} ${name} {\n    ${set.type}\n${set.interval ? '    flags interval\n' : ''}  }\n`;
 }
 
 /** Builds the table from nothing, whatever was there before. */

@@ -197,6 +197,28 @@ describe('node network on the kernel', function () {
     expect(await answers(client, addresses.b, 8080)).to.deep.equal(both);
   });
 
+  it('keeps connections apart that come with one client port through two nodes', async () => {
+    await apply(['web2', 'api1']);
+    const asks = `
+      const net = require('node:net');
+      const open = (host) => new Promise((resolve, reject) => {
+        const socket = net.connect({ host, port: 8080, localPort: 45678 });
+        socket.once('error', reject);
+        socket.setTimeout(2500, () => reject(new Error(host + ' is silent')));
+        socket.once('data', (data) => resolve(String(data)));
+        socket.write('hello');
+      });
+      Promise.all(['${addresses.a}', '${addresses.b}'].map(open)).then(
+        (both) => { console.log(both.join(' | ')); process.exit(0); },
+        (error) => { console.log(error.message); process.exit(1); },
+      );
+    `;
+    const { stdout } = await runCommand('ip', ['netns', 'exec', client, process.execPath, '-e', asks]);
+    const answer = `web2 ${addresses.client} hello`;
+    expect(stdout.trim()).to.equal(`${answer} | ${answer}`);
+    await apply(all);
+  });
+
   it('publishes on localhost', async () => {
     expect(await answers(a.namespace, '127.0.0.1', 8080)).to.deep.equal([
       `web1 ${addresses.a}`,
