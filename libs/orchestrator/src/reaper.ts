@@ -7,7 +7,7 @@ import type { Plan, PlanningInput } from './planning.js';
 import { restartRules } from './policy.js';
 import { isRolloutActive } from './rollout-status.js';
 import type { ServiceBoard, Slot } from './service-board.js';
-import { isPast, nodeStanding } from './standing.js';
+import { hasEnded, isAssigned, isPast, nodeStanding } from './standing.js';
 
 export function planReaping(board: ServiceBoard): void {
   const { view } = board.input;
@@ -17,7 +17,9 @@ export function planReaping(board: ServiceBoard): void {
     const expendable: Readonly<Task>[] = [];
     for (const task of past) {
       const nodeIsGone = task.nodeId !== undefined && nodeStanding(view, task.nodeId) === 'gone';
-      if (task.desiredState === 'remove' || nodeIsGone) board.deleteTask(task);
+      // A task that never had a node has no story to keep: its `pending` would stand in the history for ever.
+      const neverRan = !isAssigned(task) && !hasEnded(task);
+      if (task.desiredState === 'remove' || nodeIsGone || neverRan) board.deleteTask(task);
       else if (!isStillNeeded(board, slot, task)) expendable.push(task);
     }
     const excess = Math.max(0, slot.tasks.length - limit);
