@@ -1,4 +1,4 @@
-/** Two nodes, a client and containers on a real kernel, each in its own network namespace. */
+/** Three nodes, a client and containers on a real kernel, each in its own network namespace. */
 import { expect } from 'chai';
 import type {
   BalanceItem,
@@ -15,12 +15,14 @@ import { eventually, TestWorld } from './test-world.js';
 import type { TestNode } from './test-world.js';
 
 const gateway = '169.254.77.1';
-const addresses = { a: '192.0.2.1', b: '192.0.2.2', client: '192.0.2.9' };
+const addresses = { a: '192.0.2.1', b: '192.0.2.2', c: '192.0.2.3', client: '192.0.2.9' };
 const front = 'net-front' as NetworkId;
 const back = 'net-back' as NetworkId;
 const small = 'net-small' as NetworkId;
 const nodeA = 'node-a' as NodeId;
 const nodeB = 'node-b' as NodeId;
+/** Runs no task: it only passes connections on. */
+const nodeC = 'node-c' as NodeId;
 const vip = { web: '10.77.0.20', api: '10.78.0.20', empty: '10.77.0.30' };
 
 const networks: NetworkItem[] = [
@@ -106,6 +108,7 @@ function programFor(self: NodeId, generation: number, live: readonly string[]): 
     peers: [
       { kind: 'peer', id: nodeA, hostname: 'a', index: 1, address: addresses.a },
       { kind: 'peer', id: nodeB, hostname: 'b', index: 2, address: addresses.b },
+      { kind: 'peer', id: nodeC, hostname: 'c', index: 3, address: addresses.c },
     ],
     balance: [
       balance('web', live, {
@@ -129,6 +132,7 @@ describe('node network on the kernel', function () {
   const world = new TestWorld();
   let a: TestNode;
   let b: TestNode;
+  let c: TestNode;
   let client: string;
   const inside = new Map<string, string>();
   let generation = 0;
@@ -139,6 +143,7 @@ describe('node network on the kernel', function () {
     await Promise.all([
       a.send({ verb: 'apply', program: programFor(nodeA, generation, live) }),
       b.send({ verb: 'apply', program: programFor(nodeB, generation, live) }),
+      c.send({ verb: 'apply', program: programFor(nodeC, generation, live) }),
     ]);
   }
 
@@ -158,7 +163,7 @@ describe('node network on the kernel', function () {
 
   before(async () => {
     client = await world.machine('client', addresses.client);
-    const options = (short: 'a' | 'b') => ({
+    const options = (short: 'a' | 'b' | 'c') => ({
       tag: 'test1',
       stateDir: `${world.stateDir}/${short}`,
       linkLocalGateway: gateway,
@@ -166,7 +171,11 @@ describe('node network on the kernel', function () {
       address: addresses[short],
       dnsUpstreams: [],
     });
-    [a, b] = await Promise.all([world.node('a', options('a')), world.node('b', options('b'))]);
+    [a, b, c] = await Promise.all([
+      world.node('a', options('a')),
+      world.node('b', options('b')),
+      world.node('c', options('c')),
+    ]);
     await apply([]);
     for (const { task, node, networks: attached } of containers) {
       const host = node === nodeA ? a : b;
@@ -208,7 +217,7 @@ describe('node network on the kernel', function () {
         socket.once('data', (data) => resolve(String(data)));
         socket.write('hello');
       });
-      Promise.all(['${addresses.a}', '${addresses.b}'].map(open)).then(
+      Promise.all(['${addresses.a}', '${addresses.c}'].map(open)).then(
         (both) => { console.log(both.join(' | ')); process.exit(0); },
         (error) => { console.log(error.message); process.exit(1); },
       );
