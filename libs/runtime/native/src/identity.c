@@ -143,8 +143,9 @@ static const char *search_path(const struct plan *plan) {
   return default_path;
 }
 
-static int refuse(struct error *err, int code, int exit_code, const char *name, const char *reason) {
-  fail(err, code, "exec: \"%s\": %s", name, reason);
+/* The reason is in Docker's words, which scripts look for, so there is no errno beside it. */
+static int refuse(struct error *err, int exit_code, const char *name, const char *reason) {
+  fail(err, 0, "exec: \"%s\": %s", name, reason);
   err->exit_code = exit_code;
   return -1;
 }
@@ -166,11 +167,11 @@ int find_program(const struct plan *plan, char path[4096], struct error *err) {
   const char *name = exec->exec.argv.items[0];
   int code = ENOENT;
   if (strchr(name, '/')) {
-    if (strlen(name) >= PATH_MAX) return refuse(err, ENAMETOOLONG, EXIT_CANNOT_RUN, name, "name too long");
+    if (strlen(name) >= PATH_MAX) return refuse(err, EXIT_CANNOT_RUN, name, "name too long");
     strcpy(path, name);
     if (can_run(path, &code)) return 0;
-    if (code != ENOENT) return refuse(err, code, EXIT_CANNOT_RUN, name, "permission denied");
-    return refuse(err, ENOENT, EXIT_NOT_FOUND, name, "stat: no such file or directory");
+    if (code != ENOENT) return refuse(err, EXIT_CANNOT_RUN, name, "permission denied");
+    return refuse(err, EXIT_NOT_FOUND, name, "stat: no such file or directory");
   }
   for (const char *at = search_path(plan); *at;) {
     size_t length = strcspn(at, ":");
@@ -178,6 +179,6 @@ int find_program(const struct plan *plan, char path[4096], struct error *err) {
     if (written > 0 && written < PATH_MAX && can_run(path, &code)) return 0;
     at += length + (at[length] == ':');
   }
-  if (code != ENOENT) return refuse(err, code, EXIT_CANNOT_RUN, name, "permission denied");
-  return refuse(err, ENOENT, EXIT_NOT_FOUND, name, "executable file not found in $PATH");
+  if (code != ENOENT) return refuse(err, EXIT_CANNOT_RUN, name, "permission denied");
+  return refuse(err, EXIT_NOT_FOUND, name, "executable file not found in $PATH");
 }
