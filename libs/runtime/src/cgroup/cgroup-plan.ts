@@ -1,0 +1,189 @@
+/** What a container's limits mean in files: pure, one plan for v1 and one for v2. */
+import { EnxameError } from '#libs/model';
+import type { ContainerResources } from '../port.js';
+import { allowedDevices } from '../sandbox/default-sandbox.js';
+import { v1Controllers, type CgroupLayout, type V1Controller } from './detect.js';
+
+export interface CgroupWriteStep {
+  path: string;
+  value: string;
+  /** A kernel without this file is no error. */
+  optional: boolean;
+}
+
+export interface CgroupPlan {
+  /** Made in order, `mkdir -p`. */
+  directories: string[];
+  writes: CgroupWriteStep[];
+  joins: { path: string; version: 1 | 2 }[];
+  /** File with an `oom_kill N` line; absent where memory is not controlled. */
+  oomFile?: string;
+  /** Mounted below /sys/fs/cgroup inside: hierarchies that the container has joined. */
+  mounts: { target: string; type: 'cgroup' | 'cgroup2'; option?: string }[];
+}
+
+export interface CgroupRequest {
+  layout: CgroupLayout;
+  /** `/enxame/<cluster>/<node>` */
+  parent: string;
+  id: string;
+  resources: ContainerResources;
+  /** May use every device of the node. */
+  privileged: boolean;
+  /** v1: `cpuset.mems` of the parent, which a new cpuset does not inherit. */
+  cpusetMems?: string;
+}
+
+const periodUsDefault = 100_000;
+/** The kernel takes quotas from 1 ms and periods up to 1 s. */
+const quotaUsMin = 1_000;
+const periodUsMax = 1_000_000;
+const cpuSharesMin = 2;
+const cpuSharesMax = 262_144;
+
+/** Where the container's processes are, per hierarchy, in no particular order. */
+export function cgroupDirectories(layout: CgroupLayout, parent: string, id: string): string[] {
+  if (layout.version === 2) return [`${layout.root}${parent}/${id}`];
+  const mounts = v1Controllers.flatMap((controller) => layout.mounts[controller] ?? []);
+  return [...new Set(mounts)].map((mount) => `${mount}${parent}/${id}`);
+}
+
+export function planCgroup(request: CgroupRequest): CgroupPlan {
+  checkResources(request.resources);
+  return request.layout.version === 1
+    ? planV1(request, request.layout.mounts)
+    : planV2(request, request.layout.root);
+}
+
+function planV1(request: CgroupRequest, mounts: Readonly<Partial<Record<V1Controller, string>>>): CgroupPlan {
+  const { resources, parent, id } = request;
+  const directoryOf = (controller: V1Controller): string | undefined => {
+    const mount = mounts[controller];
+    return mount === undefined ? undefined : `${mount}${parent}/${id}`;
+  };
+  const writes: CgroupWriteStep[] = [];
+  const write = (
+    controller: V1Controller,
+    limit: string,
+    file: string,
+    value: string,
+    optional = false,
+  ): void => {
+    const directory = directoryOf(controller);
+    if (directory === undefined) throw missing(controller, limit);
+    writes.push({ path: `${directory}/${file}`, value, optional });
+  };
+  // A cpuset is joined only when asked for: one without cpus and mems takes no process.
+  const joined = v1Controllers.filter(
+    (controller) => mounts[controller] !== undefined && (controller !== 'cpuset' || resources.cpusetCpus),
+  );
+  if (resources.cpusetCpus) {
+    write('cpuset', 'CpusetCpus', 'cpuset.cpus', resources.cpusetCpus);
+    write('cpuset', 'CpusetCpus', 'cpuset.mems', request.cpusetMems ?? '0');
+  }
+  if (resources.cpuShares) {
+    write('cpu', 'CpuShares', 'cpu.shares', String(clampShares(resources.cpuShares)));
+  }
+  if (resources.nanoCpus) {
+    const { periodUs, quotaUs } = cpuQuota(resources.nanoCpus);
+    write('cpu', 'NanoCpus', 'cpu.cfs_period_us', String(periodUs));
+    write('cpu', 'NanoCpus', 'cpu.cfs_quota_us', String(quotaUs));
+  }
+  if (resources.memoryBytes) {
+    write('memory', 'Memory', 'memory.limit_in_bytes', String(resources.memoryBytes));
+    // Needs swap accounting in the kernel; without it there is nothing to limit.
+    write('memory', 'Memory', 'memory.memsw.limit_in_bytes', String(memoryAndSwap(resources)), true);
+  }
+  if (resources.pids) write('pids', 'PidsLimit', 'pids.max', String(resources.pids));
+  if (mounts.devices !== undefined && !request.privileged) {
+    write('devices', 'Devices', 'devices.deny', 'a');
+    for (const line of allowedDevices) write('devices', 'Devices', 'devices.allow', line);
+  }
+  const directories = [...new Set(joined.flatMap((controller) => directoryOf(controller) ?? []))];
+  const memory = directoryOf('memory');
+  return {
+    directories,
+    writes,
+    joins: directories.map((path) => ({ path, version: 1 })),
+    ...(memory === undefined ? {} : { oomFile: `${memory}/memory.oom_control` }),
+    mounts: joined
+      .filter((controller) => isFirstOfItsMount(controller, mounts))
+      .map((controller) => ({ target: `/sys/fs/cgroup/${controller}`, type: 'cgroup', option: controller })),
+  };
+}
+
+function isFirstOfItsMount(
+  controller: V1Controller,
+  mounts: Readonly<Partial<Record<V1Controller, string>>>,
+): boolean {
+  return v1Controllers.find((other) => mounts[other] === mounts[controller]) === controller;
+}
+
+/** Devices are limited by a BPF program on v2, which this version does not load: mknod needs CAP_MKNOD all the same. */
+function planV2(request: CgroupRequest, root: string): CgroupPlan {
+  const { resources, parent, id } = request;
+  const directory = `${root}${parent}/${id}`;
+  const writes: CgroupWriteStep[] = [];
+  const write = (file: string, value: string, optional = false): void => {
+    writes.push({ path: `${directory}/${file}`, value, optional });
+  };
+  if (resources.cpusetCpus) write('cpuset.cpus', resources.cpusetCpus);
+  if (resources.cpuShares) write('cpu.weight', String(cpuWeight(resources.cpuShares)));
+  if (resources.nanoCpus) {
+    const { periodUs, quotaUs } = cpuQuota(resources.nanoCpus);
+    write('cpu.max', `${quotaUs} ${periodUs}`);
+  }
+  if (resources.memoryBytes) {
+    write('memory.max', String(resources.memoryBytes));
+    const both = memoryAndSwap(resources);
+    write('memory.swap.max', both < 0 ? 'max' : String(both - resources.memoryBytes), true);
+  }
+  if (resources.pids) write('pids.max', String(resources.pids));
+  return {
+    directories: [directory],
+    writes,
+    joins: [{ path: directory, version: 2 }],
+    oomFile: `${directory}/memory.events`,
+    mounts: [{ target: '/sys/fs/cgroup', type: 'cgroup2' }],
+  };
+}
+
+export function cpuQuota(nanoCpus: number): { periodUs: number; quotaUs: number } {
+  const share = nanoCpus / 1e9;
+  const quotaUs = Math.round(share * periodUsDefault);
+  if (quotaUs >= quotaUsMin) return { periodUs: periodUsDefault, quotaUs };
+  return { periodUs: periodUsMax, quotaUs: Math.max(quotaUsMin, Math.round(share * periodUsMax)) };
+}
+
+/** The usual mapping from v1's shares (2 to 262144) to v2's weight (1 to 10000). */
+export function cpuWeight(shares: number): number {
+  return 1 + Math.floor(((clampShares(shares) - cpuSharesMin) * 9_999) / (cpuSharesMax - cpuSharesMin));
+}
+
+function clampShares(shares: number): number {
+  return Math.min(cpuSharesMax, Math.max(cpuSharesMin, shares));
+}
+
+/** Docker's rule: as much swap as memory unless something else is said; -1 is without limit. */
+function memoryAndSwap(resources: ContainerResources): number {
+  const { memoryBytes = 0, memorySwapBytes = 0 } = resources;
+  if (memorySwapBytes < 0) return -1;
+  return memorySwapBytes === 0 ? memoryBytes * 2 : memorySwapBytes;
+}
+
+function checkResources(resources: ContainerResources): void {
+  const { memoryBytes, memorySwapBytes, cpusetCpus } = resources;
+  if (memoryBytes && memorySwapBytes && memorySwapBytes > 0 && memorySwapBytes < memoryBytes) {
+    throw new EnxameError('invalid-argument', 'MemorySwap must not be under Memory: it counts both');
+  }
+  if (cpusetCpus && !/^\d+(-\d+)?(,\d+(-\d+)?)*$/.test(cpusetCpus)) {
+    throw new EnxameError('invalid-argument', `CpusetCpus "${cpusetCpus}" must be a list such as 0-2,4`);
+  }
+}
+
+function missing(controller: string, limit: string): EnxameError {
+  return new EnxameError(
+    'failed-precondition',
+    `${limit} cannot be kept: this node has no cgroup controller ${controller}`,
+  );
+}

@@ -1,0 +1,219 @@
+/** A container's configuration becomes a launch plan, or an exec's an exec plan: pure, everything is an argument. */
+import { EnxameError } from '#libs/model';
+import type { CgroupPlan } from '../cgroup/cgroup-plan.js';
+import type { ExecPlan, Interface, LaunchOperation, LaunchPlan } from '../launcher/launch-plan.js';
+import type { ContainerConfig, ExecConfig } from '../port.js';
+import { maskedPaths, readOnlyPaths } from '../sandbox/default-sandbox.js';
+import { environmentOf } from './environment.js';
+import { planMounts, rootPropagationOf, type NameFilePaths } from './mounts.js';
+import { planProcess, type NodeFacts } from './process-plan.js';
+import type { ResolvedUser } from './users.js';
+
+/** Where a container's files are on the node. */
+export interface ContainerPaths {
+  upperDir: string;
+  workDir: string;
+  mountPoint: string;
+  logFile: string;
+  exitFile: string;
+  shimSocket: string;
+  nameFiles: NameFilePaths;
+}
+
+export interface PlanInput {
+  config: ContainerConfig;
+  paths: ContainerPaths;
+  user: ResolvedUser;
+  cgroup: CgroupPlan;
+  node: NodeFacts;
+  /** `/sys/devices/system/cpu/cpuN/thermal_throttle` of this machine. */
+  thermalPaths: readonly string[];
+}
+
+const rowsDefault = 24;
+const columnsDefault = 80;
+/** What one may rely on, whatever the node's kernel was built with: nothing is found through another layer's links. */
+const overlayOptions = ['index=off', 'metacopy=off', 'redirect_dir=off'];
+
+export function planLaunch(input: PlanInput): LaunchPlan {
+  const { config, paths, cgroup } = input;
+  return {
+    id: config.id,
+    shim: { socketPath: paths.shimSocket, exitPath: paths.exitFile, held: false },
+    operations: [
+      ...cgroup.directories.map((path) => ({ kind: 'cgroup-directory', path }) as const),
+      ...cgroup.writes.map((write) => ({ kind: 'cgroup-write', ...write }) as const),
+      ...cgroup.joins.map((join) => ({ kind: 'cgroup-join', ...join }) as const),
+      namespacesOf(config),
+      {
+        kind: 'stdio',
+        tty: config.tty,
+        stdin: config.openStdin,
+        stdinOnce: isStdinOnce(config),
+        rows: rowsDefault,
+        columns: columnsDefault,
+      },
+      {
+        kind: 'log',
+        path: paths.logFile,
+        fileBytesMax: config.log.fileBytesMax,
+        filesMax: config.log.filesMax,
+      },
+      ...(cgroup.oomFile === undefined ? [] : [{ kind: 'oom-file', path: cgroup.oomFile } as const]),
+      ...(config.network.mode === 'routed' ? interfacesOf(config) : []),
+      ...planRoot(input),
+      ...planInside(input),
+    ],
+  };
+}
+
+function planRoot({ config, paths, cgroup, thermalPaths }: PlanInput): LaunchOperation[] {
+  const hidden = config.security.privileged ? [] : [...maskedPaths, ...thermalPaths];
+  const readOnly = config.security.privileged ? [] : readOnlyPaths;
+  return [
+    { kind: 'root-propagation', propagation: rootPropagationOf(config.mounts) },
+    {
+      kind: 'overlay-root',
+      lowerDirs: config.rootLayers,
+      upperDir: paths.upperDir,
+      workDir: paths.workDir,
+      mountPoint: paths.mountPoint,
+      options: overlayOptions,
+    },
+    ...planMounts(config, cgroup, paths.nameFiles),
+    ...hidden.map((path) => ({ kind: 'mask', path }) as const),
+    ...readOnly.map((path) => ({ kind: 'read-only-path', path }) as const),
+    { kind: 'pivot-root', readOnly: config.readOnlyRootfs },
+  ];
+}
+
+function planInside({ config, user, node }: PlanInput): LaunchOperation[] {
+  const ownNetwork = config.network.mode !== 'host';
+  return [
+    { kind: 'hostname', name: config.hostname, domainName: '' },
+    ...(ownNetwork ? defaultSysctls : []),
+    ...Object.entries(config.sysctls).map(
+      ([name, value]) =>
+        ({ kind: 'sysctl', name: checkedSysctl(name, ownNetwork), value, optional: false }) as const,
+    ),
+    ...(ownNetwork ? [{ kind: 'loopback' } as const] : []),
+    ...(config.init ? [{ kind: 'init' } as const] : []),
+    ...planProcess({
+      config,
+      user,
+      argv: config.argv,
+      environment: environmentOf({
+        hostname: config.hostname,
+        home: user.home,
+        tty: config.tty,
+        given: [config.env],
+      }),
+      workdir: config.workdir || '/',
+      createWorkdir: true,
+      privileged: false,
+      node,
+    }),
+  ];
+}
+
+export function planExec(input: {
+  container: ContainerConfig;
+  exec: ExecConfig;
+  user: ResolvedUser;
+  cgroup: CgroupPlan;
+  node: NodeFacts;
+  /** Health probes end with the agent that asked; other processes go on. */
+  killOnDisconnect: boolean;
+}): ExecPlan {
+  const { container, exec, user, cgroup, node } = input;
+  return {
+    killOnDisconnect: input.killOnDisconnect,
+    operations: [
+      ...cgroup.joins.map((join) => ({ kind: 'cgroup-join', ...join }) as const),
+      namespacesOf(container),
+      {
+        kind: 'stdio',
+        tty: exec.tty,
+        stdin: exec.attachStdin,
+        stdinOnce: true,
+        rows: exec.size?.rows || rowsDefault,
+        columns: exec.size?.columns || columnsDefault,
+      },
+      ...planProcess({
+        config: container,
+        user,
+        argv: exec.argv,
+        environment: environmentOf({
+          hostname: container.hostname,
+          home: user.home,
+          tty: exec.tty,
+          given: [container.env, exec.env],
+        }),
+        workdir: exec.workdir || container.workdir || '/',
+        createWorkdir: false,
+        privileged: exec.privileged,
+        node,
+      }),
+    ],
+  };
+}
+
+function namespacesOf(config: ContainerConfig): LaunchOperation {
+  return {
+    kind: 'namespaces',
+    pid: true,
+    network: config.network.mode !== 'host',
+    ipc: true,
+    mount: true,
+    uts: true,
+    cgroup: true,
+  };
+}
+
+function interfacesOf(config: ContainerConfig): Interface[] {
+  return config.network.interfaces.map(({ hostName, name, address, mtu, gateway, subnet, defaultRoute }) => ({
+    kind: 'interface',
+    hostName,
+    name,
+    address,
+    mtu,
+    ...(defaultRoute ? { defaultGateway: gateway } : {}),
+    routes: defaultRoute ? [] : [{ destination: subnet, gateway }],
+  }));
+}
+
+/** As Docker sets them: low ports and ping without extra rights, which a network of one's own makes harmless. */
+const defaultSysctls: readonly LaunchOperation[] = [
+  { kind: 'sysctl', name: 'net.ipv4.ip_unprivileged_port_start', value: '0', optional: true },
+  { kind: 'sysctl', name: 'net.ipv4.ping_group_range', value: '0 2147483647', optional: true },
+];
+
+const ipcSysctls = new Set([
+  'kernel.msgmax',
+  'kernel.msgmnb',
+  'kernel.msgmni',
+  'kernel.sem',
+  'kernel.shmall',
+  'kernel.shmmax',
+  'kernel.shmmni',
+  'kernel.shm_rmid_forced',
+]);
+
+/** Only what belongs to the container's namespaces: anything else would change the node. */
+function checkedSysctl(name: string, ownNetwork: boolean): string {
+  const dotted = name.replaceAll('/', '.');
+  const isOwn =
+    ipcSysctls.has(dotted) || dotted.startsWith('fs.mqueue.') || (ownNetwork && dotted.startsWith('net.'));
+  if (!isOwn || dotted.includes('..')) {
+    throw new EnxameError(
+      'invalid-argument',
+      `sysctl '${name}' is not allowed: it is not kept per container`,
+    );
+  }
+  return name;
+}
+
+function isStdinOnce(config: ContainerConfig): boolean {
+  const shown = config.inspect?.config;
+  return typeof shown === 'object' && shown !== null && 'StdinOnce' in shown && shown.StdinOnce === true;
+}
