@@ -32,6 +32,8 @@ export function networksOfService(view: ClusterView, service: Readonly<Service>)
 
 /** A task keeps the networks of its own revision while its service moves on. */
 export function networksOfTask(view: ClusterView, task: Readonly<Task>): Attachments {
-  const own = view.revisions.get(task.revisionId)?.taskTemplate.Networks;
-  return resolve(view, own?.length ? own : (view.services.get(task.serviceId)?.spec.Networks ?? []));
+  const service = view.services.get(task.serviceId);
+  const template = view.revisions.get(task.revisionId)?.taskTemplate ?? service?.spec.TaskTemplate;
+  const own = template?.Networks;
+  return resolve(view, own?.length ? own : (service?.spec.Networks ?? []));
 }

@@ -78,7 +78,7 @@ function freeSubnet(view: ClusterView, taken: Taken): Prefix | string {
       const other = taken.subnets.find((entry) => overlap(entry.prefix, candidate));
       if (other) {
         // Jump over the whole of a larger neighbour instead of walking through it.
-        base = Math.max(base + size, other.prefix.base + Math.ceil(other.prefix.size / size) * size);
+        base = Math.max(base + size, Math.ceil((other.prefix.base + other.prefix.size) / size) * size);
       } else if (taken.nodeAddresses.some((address) => contains(candidate, address))) {
         base += size;
       } else {

@@ -138,6 +138,15 @@ describe('node network on the kernel', function () {
   let generation = 0;
   const all = containers.map((container) => container.task);
 
+  const nodeOptions = (short: 'a' | 'b' | 'c') => ({
+    tag: 'test1',
+    stateDir: `${world.stateDir}/${short}`,
+    linkLocalGateway: gateway,
+    markBase: 0x0e000000,
+    address: addresses[short],
+    dnsUpstreams: [],
+  });
+
   async function apply(live: readonly string[]): Promise<void> {
     generation++;
     await Promise.all([
@@ -163,18 +172,10 @@ describe('node network on the kernel', function () {
 
   before(async () => {
     client = await world.machine('client', addresses.client);
-    const options = (short: 'a' | 'b' | 'c') => ({
-      tag: 'test1',
-      stateDir: `${world.stateDir}/${short}`,
-      linkLocalGateway: gateway,
-      markBase: 0x0e000000,
-      address: addresses[short],
-      dnsUpstreams: [],
-    });
     [a, b, c] = await Promise.all([
-      world.node('a', options('a')),
-      world.node('b', options('b')),
-      world.node('c', options('c')),
+      world.node('a', nodeOptions('a')),
+      world.node('b', nodeOptions('b')),
+      world.node('c', nodeOptions('c')),
     ]);
     await apply([]);
     for (const { task, node, networks: attached } of containers) {
@@ -310,6 +311,34 @@ describe('node network on the kernel', function () {
       'the second answer',
       async () => output.includes(`web1 ${addresses.client} two`) || undefined,
     );
+  });
+
+  it('comes back after a kill without a break, and mends what others destroyed', async () => {
+    const held = world.background(client, ['/bin/busybox', 'nc', addresses.a, '8080']);
+    let output = '';
+    held.stdout?.on('data', (chunk: Buffer) => {
+      output += chunk.toString();
+    });
+    held.stdin?.write('one\n');
+    await eventually('the first answer', async () => output.includes('one') || undefined);
+    await a.end();
+    expect(await answers(client, addresses.a, 8080, 1), 'the kernel balances alone').to.deep.equal([
+      `web2 ${addresses.client}`,
+    ]);
+    a = await world.restart('a', nodeOptions('a'));
+    // Its own copy of the last program serves names before anyone talks to it.
+    const lookup = ['netns', 'exec', container('web1'), '/bin/busybox', 'nslookup', 'web', gateway];
+    expect((await runCommand('ip', lookup)).stdout).to.include(vip.web);
+    await apply(['web2', 'api1']);
+    held.stdin?.write('two\n');
+    await eventually('the second answer', async () => output.includes('two') || undefined);
+    await runCommand('ip', ['netns', 'exec', a.namespace, 'nft', 'flush', 'ruleset']);
+    await runCommand('ip', ['-n', a.namespace, 'link', 'del', 'xtest1-35s']);
+    await apply(all);
+    expect(await answers(client, addresses.a, 8080)).to.deep.equal([
+      `web1 ${addresses.client}`,
+      `web2 ${addresses.client}`,
+    ]);
   });
 
   it('forgets UDP flows to an endpoint that left', async () => {

@@ -1,7 +1,8 @@
 /** The node's network: brings the kernel to what the newest program says, and answers questions about it. */
+import { existsSync } from 'node:fs';
 import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { diffPrograms, removalScript } from '#libs/balancer';
+import { diffPrograms, readGeneration, removalScript, tableName } from '#libs/balancer';
 import type { BalancerProgram } from '#libs/balancer';
 import { EnxameError } from '#libs/model';
 import type { ContainerInterface, NetworkId, TaskNetwork } from '#libs/model';
@@ -30,6 +31,7 @@ const dnsPort = 53;
 const overlayOverheadBytes = 50;
 const tagPattern = /^[a-z0-9]{1,8}$/;
 const programFile = 'program.json';
+const auditIntervalMs = 15_000;
 /** Containers whose addresses are remembered before the cluster lists them; the oldest are forgotten first. */
 const rememberedAddressesMax = 10_000;
 
@@ -53,6 +55,7 @@ class KernelNodeNetwork implements NodeNetwork {
   private working: Promise<void> | undefined;
   private timeouts: ConntrackTimeouts | undefined;
   private tableRead: Promise<string> | undefined;
+  private auditTimer: NodeJS.Timeout | undefined;
   private closed = false;
 
   constructor(private readonly options: NodeNetworkOptions) {
@@ -88,10 +91,14 @@ class KernelNodeNetwork implements NodeNetwork {
     this.containerMtu = (await underlayMtu(this.options.address)) - overlayOverheadBytes;
     await this.restoreSavedProgram();
     await this.dns.start();
+    // A failed look is repeated at the next turn; a failed repair shows again in the next program's apply.
+    this.auditTimer = setInterval(() => void this.audit().catch(() => undefined), auditIntervalMs);
+    this.auditTimer.unref();
   }
 
   async close(): Promise<void> {
     this.closed = true;
+    clearInterval(this.auditTimer);
     await this.working?.catch(() => undefined);
     await this.dns.close();
   }
@@ -207,15 +214,47 @@ class KernelNodeNetwork implements NodeNetwork {
       const waiters = this.pending;
       this.pending = [];
       try {
-        await this.bringKernel();
+        await this.bringKernelWhole();
         for (const waiter of waiters) waiter.resolve();
       } catch (error) {
-        // What the kernel has is unknown now: the next run reads it and sets everything.
-        this.kernel = undefined;
-        this.balancer = undefined;
         for (const waiter of waiters) waiter.reject(error);
       }
     }
+  }
+
+  /** A delta fails when someone else changed our objects; setting everything anew makes up for that. */
+  private async bringKernelWhole(): Promise<void> {
+    const delta = this.kernel !== undefined;
+    try {
+      await this.bringKernel();
+    } catch (error) {
+      this.kernel = undefined;
+      this.balancer = undefined;
+      if (!delta) throw error;
+      try {
+        await this.bringKernel();
+      } catch (second) {
+        this.kernel = undefined;
+        this.balancer = undefined;
+        throw second;
+      }
+    }
+  }
+
+  /** Restarting a firewall service flushes every table, ours too; nobody tells us, so we look. */
+  private async audit(): Promise<void> {
+    if (!this.balancer || this.working || this.closed) return;
+    const { generation, tag } = this.balancer;
+    const { stdout } = await runCommand('nft', ['-j', 'list', 'set', 'ip', tableName(tag), 'generation']);
+    // Per network namespace, unlike /sys/class/net, which shows the namespace it was mounted in.
+    const devices = [...(this.kernel?.devices.keys() ?? [])];
+    const whole = devices.every((device) => existsSync(`/proc/sys/net/ipv4/conf/${device}`));
+    if (whole && readGeneration(stdout) === generation) return;
+    // A program that came meanwhile has set the kernel anew or is about to.
+    if (this.balancer?.generation !== generation || this.working) return;
+    this.kernel = undefined;
+    this.balancer = undefined;
+    await this.enqueue();
   }
 
   private async bringKernel(): Promise<void> {

@@ -74,7 +74,7 @@ export class TestNode {
   }
 
   async end(): Promise<void> {
-    if (this.process.exitCode !== null) return;
+    if (this.process.exitCode !== null || this.process.signalCode !== null) return;
     const gone = new Promise((resolve) => this.process.once('exit', resolve));
     this.process.kill('SIGKILL');
     await gone;
@@ -116,6 +116,14 @@ export class TestWorld {
 
   async node(short: string, options: NodeNetworkOptions): Promise<TestNode> {
     const node = new TestNode(await this.machine(short, options.address), options);
+    this.nodes.push(node);
+    await node.reply();
+    return node;
+  }
+
+  /** A new process in the namespace of a node whose process has ended. */
+  async restart(short: string, options: NodeNetworkOptions): Promise<TestNode> {
+    const node = new TestNode(this.name(short), options);
     this.nodes.push(node);
     await node.reply();
     return node;
