@@ -16,6 +16,7 @@ import {
   type Task,
   type Transaction,
 } from '#libs/model';
+import { freezeDeep } from './freeze.js';
 import type { StateWriter, StoreState } from './state.js';
 
 export type Outcome = { ok: true } | { ok: false; code: ErrorCode; message: string };
@@ -221,13 +222,4 @@ function refuse(code: ErrorCode, message: string): Refusal {
 
 export function outcomeError(outcome: Refusal): EnxameError {
   return new EnxameError(outcome.code, outcome.message);
-}
-
-/** A reader that writes into a view fails at once, instead of making members differ. */
-function freezeDeep<T>(value: T): T {
-  if (typeof value === 'object' && value !== null && !Object.isFrozen(value)) {
-    for (const inner of Object.values(value)) freezeDeep(inner);
-    Object.freeze(value);
-  }
-  return value;
 }

@@ -12,6 +12,7 @@ import type {
 } from '#libs/model';
 import { applyTransaction, outcomeError } from './apply.js';
 import { decodeEntry, encodeChanges, encodeEntry } from './entry.js';
+import { freezeDeep } from './freeze.js';
 import { StoreState } from './state.js';
 
 type Plain<T extends ObjectMeta> = Omit<T, keyof ObjectMeta> & Partial<ObjectMeta>;
@@ -31,12 +32,15 @@ export interface PlainObjects {
 export function viewOf(objects: PlainObjects): StoreState {
   const writer = StoreState.empty().writer();
   const meta: ObjectMeta = { version: 1, createdAtMs: 0, updatedAtMs: 0 };
-  if (objects.cluster !== undefined) writer.set('clusters', { ...meta, ...objects.cluster });
-  for (const node of objects.nodes ?? []) writer.set('nodes', { ...meta, ...node });
-  for (const service of objects.services ?? []) writer.set('services', { ...meta, ...service });
-  for (const revision of objects.revisions ?? []) writer.set('revisions', { ...meta, ...revision });
-  for (const task of objects.tasks ?? []) writer.set('tasks', { ...meta, ...task });
-  for (const network of objects.networks ?? []) writer.set('networks', { ...meta, ...network });
+  // Copies, frozen like every object of a view, so that a fixture can be used again.
+  const stored = <T extends ObjectMeta>(object: Plain<T>): T =>
+    freezeDeep({ ...meta, ...structuredClone(object) } as T);
+  if (objects.cluster !== undefined) writer.set('clusters', stored<Cluster>(objects.cluster));
+  for (const node of objects.nodes ?? []) writer.set('nodes', stored<Node>(node));
+  for (const service of objects.services ?? []) writer.set('services', stored<Service>(service));
+  for (const revision of objects.revisions ?? []) writer.set('revisions', stored<Revision>(revision));
+  for (const task of objects.tasks ?? []) writer.set('tasks', stored<Task>(task));
+  for (const network of objects.networks ?? []) writer.set('networks', stored<Network>(network));
   return writer.finish(objects.index ?? 1);
 }
 
