@@ -16,7 +16,7 @@ import {
 } from '../content/manifest.js';
 import { choosePlatform, hostPlatform, platformText } from '../content/platform.js';
 import type { Progress } from '../port.js';
-import { parseReference, type Reference } from '../reference/reference.js';
+import { parseReference, withDefaultTag, type Reference } from '../reference/reference.js';
 import { checkParts, publish, unpackLayer, type ImageParts, type StorageParts } from '../store/assembly.js';
 import { readArchive } from './tar-reader.js';
 
@@ -203,7 +203,7 @@ function annotatedReferences({ annotations }: Descriptor): Reference[] {
     (/[:/]/.test(annotations['org.opencontainers.image.ref.name'] ?? '')
       ? annotations['org.opencontainers.image.ref.name']
       : undefined);
-  return name === undefined ? [] : [parseReference(name)];
+  return name === undefined ? [] : [withDefaultTag(parseReference(name))];
 }
 
 async function readOciLayout(files: ArchiveFiles): Promise<FoundImage[]> {
@@ -244,7 +244,7 @@ function readSavedManifest(bytes: Buffer): SavedImage[] {
     if (!isTexts(layers)) throw invalid('manifest.json: Layers must be file names');
     if (tags !== null && tags !== undefined && !isTexts(tags))
       throw invalid('manifest.json: RepoTags must be names');
-    return { config, layers, references: (tags ?? []).map((tag) => parseReference(tag)) };
+    return { config, layers, references: (tags ?? []).map((tag) => withDefaultTag(parseReference(tag))) };
   });
 }
 

@@ -84,11 +84,14 @@ function splitSuffixes(text: string): { name: string; tag?: string; digest?: str
   return { name: named.slice(0, colon), tag: named.slice(colon + 1), digest };
 }
 
+function looksLikeDomain(part: string): boolean {
+  return /[.:]/.test(part) || part === 'localhost' || part !== part.toLowerCase();
+}
+
 function splitDomain(name: string): { domain: string; path: string } {
   const slash = name.indexOf('/');
   const first = name.slice(0, slash);
-  const isDomain =
-    slash >= 0 && (/[.:]/.test(first) || first === 'localhost' || first !== first.toLowerCase());
+  const isDomain = slash >= 0 && looksLikeDomain(first);
   let domain = isDomain ? first : defaultDomain;
   let path = isDomain ? name.slice(slash + 1) : name;
   if (domain === legacyDefaultDomain) domain = defaultDomain;
@@ -107,7 +110,10 @@ export function familiarName(reference: Reference): string {
   const short = reference.path.startsWith(officialPrefix)
     ? reference.path.slice(officialPrefix.length)
     : reference.path;
-  return short.includes('/') ? reference.path : short;
+  if (!short.includes('/')) return short;
+  // `docker.io/a.b/c` without its domain would read as the registry `a.b`.
+  const first = reference.path.slice(0, reference.path.indexOf('/'));
+  return looksLikeDomain(first) ? repositoryOf(reference) : reference.path;
 }
 
 /** `demo:1@sha256:...`. */

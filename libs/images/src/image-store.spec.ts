@@ -1,0 +1,379 @@
+import type { Digest, ImageId } from '#libs/model';
+import { expect } from 'chai';
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, readFileSync, readdirSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { Readable } from 'node:stream';
+import { gzipSync } from 'node:zlib';
+import { buildImage, dockerArchive, ociLayout, type BuiltImage } from './fixtures/image-builder.js';
+import { tar } from './fixtures/tar-builder.js';
+import { testFolder } from './fixtures/test-folder.js';
+import { createImageStore } from './image-store.js';
+import type { Image, ImageEvent, ImageStore, Progress } from './port.js';
+
+const unused = { force: false, inUse: () => false };
+const small = buildImage({ layers: [[{ name: 'a', content: 'one' }], [{ name: 'b', content: 'two!' }]] });
+const other = buildImage({ layers: [[{ name: 'a', content: 'one' }], [{ name: 'c', content: 'three' }]] });
+const plain = buildImage({ gzip: false, layers: [[{ name: 'a', content: 'one' }]] });
+
+describe('image store', () => {
+  let folder: ReturnType<typeof testFolder>;
+  let store: ImageStore;
+  let lines: Progress[];
+  let complaints: string[];
+
+  const open = async (dir = join(folder.path, 'images')): Promise<ImageStore> => {
+    const opened = createImageStore({
+      dir,
+      clock: { nowMs: () => 1_000_000 },
+      log: (message) => complaints.push(message),
+    });
+    await opened.start();
+    return opened;
+  };
+  beforeEach(async () => {
+    folder = testFolder();
+    lines = [];
+    complaints = [];
+    store = await open();
+  });
+  afterEach(async () => {
+    await store.close();
+    folder.remove();
+  });
+
+  const load = (bytes: Buffer): Promise<Image[]> =>
+    store.load(Readable.from([bytes]), (line) => lines.push(line));
+  const names = (part: string): string[] => readdirSync(join(folder.path, 'images', part)).toSorted();
+
+  async function refusal(work: Promise<unknown>): Promise<{ code: string; message: string }> {
+    try {
+      await work;
+    } catch (error) {
+      if (error instanceof Error && 'code' in error)
+        return { code: String(error.code), message: error.message };
+      throw error;
+    }
+    throw new Error('it was not refused');
+  }
+
+  function expectNothingStored(): void {
+    expect(store.list()).to.deep.equal([]);
+    expect([names('images'), names('blobs/sha256'), names('layers'), names('tmp')]).to.deep.equal([
+      [],
+      [],
+      [],
+      [],
+    ]);
+  }
+
+  const forms: [what: string, archive: Buffer, image: BuiltImage, tags: string[]][] = [
+    ['an old docker archive', dockerArchive(plain, ['demo:1']), plain, ['demo:1']],
+    ['a docker archive with packed layers', dockerArchive(small, ['a/b:2', 'c:3']), small, ['a/b:2', 'c:3']],
+    ['a docker archive without a name', dockerArchive(plain, null), plain, []],
+    ['a docker archive in gzip', gzipSync(dockerArchive(plain, ['demo:1'])), plain, ['demo:1']],
+    [
+      'an OCI layout with a full name',
+      ociLayout(small, { 'io.containerd.image.name': 'docker.io/library/demo:1' }),
+      small,
+      ['demo:1'],
+    ],
+    [
+      'an OCI layout with a bare tag',
+      ociLayout(small, { 'org.opencontainers.image.ref.name': '1' }),
+      small,
+      [],
+    ],
+    [
+      'an OCI layout as skopeo names it',
+      ociLayout(small, { 'org.opencontainers.image.ref.name': 'localhost:5000/x:1' }),
+      small,
+      ['localhost:5000/x:1'],
+    ],
+  ];
+  for (const [what, archive, built, tags] of forms) {
+    it(`loads ${what}`, async () => {
+      const [image] = await load(archive);
+      expect(image?.id).to.equal(built.configDigest);
+      expect(image?.manifestDigest).to.equal(built.manifestDigest);
+      expect(image?.tags).to.deep.equal(tags);
+      const layers = await store.rootLayers(built.configDigest as string as ImageId);
+      expect(layers.length).to.equal(built.layers.length);
+      // Topmost first.
+      expect(readFileSync(join(layers.at(-1) ?? '', 'a'), 'utf8')).to.equal('one');
+      if (layers.length > 1) expect(readFileSync(join(layers[0] ?? '', 'b'), 'utf8')).to.equal('two!');
+      const last = lines.at(-1)?.stream;
+      expect(last).to.equal(
+        tags.length === 0 ? `Loaded image ID: ${built.configDigest}\n` : `Loaded image: ${tags.at(-1)}\n`,
+      );
+      expect(names('tmp')).to.deep.equal([]);
+    });
+  }
+
+  it('shows what the config says', async () => {
+    const built = buildImage({
+      layers: [[{ name: 'x' }]],
+      config: { User: '1:2', ExposedPorts: { '80/tcp': {} }, Volumes: null, Labels: { a: 'b' }, Unknown: 1 },
+    });
+    const [image] = await load(dockerArchive(built, ['demo']));
+    expect(image?.config).to.deep.equal({
+      Cmd: ['/bin/true'],
+      Env: ['PATH=/bin'],
+      User: '1:2',
+      ExposedPorts: { '80/tcp': {} },
+      Labels: { a: 'b' },
+    });
+    expect(image?.createdAtMs).to.equal(Date.parse('2026-01-02T03:04:05Z'));
+    expect(image?.sizeBytes).to.equal(0);
+  });
+
+  it('finds by name, digest and unique beginning of the id', async () => {
+    await load(dockerArchive(small, ['demo', 'a/b:2']));
+    const hex = small.configDigest.slice(7);
+    const found = [
+      'demo',
+      'demo:latest',
+      'docker.io/library/demo',
+      'a/b:2',
+      `demo@${small.manifestDigest}`,
+      `demo:whatever@${small.manifestDigest}`,
+      small.configDigest,
+      hex,
+      hex.slice(0, 12),
+      `sha256:${hex.slice(0, 12)}`,
+    ];
+    for (const name of found) expect(store.find(name)?.id, name).to.equal(small.configDigest);
+    const missing = [
+      'demo:2',
+      'a/b',
+      `c@${small.manifestDigest}`,
+      'constructor',
+      '',
+      'UPPER',
+      `sha256:${'0'.repeat(64)}`,
+    ];
+    for (const name of missing) expect(store.find(name), name).to.equal(undefined);
+  });
+
+  it('shares layers and takes them away with the last image that has them', async () => {
+    await load(dockerArchive(small, ['demo:1']));
+    await load(dockerArchive(other, ['demo:2']));
+    expect(names('layers').length).to.equal(3);
+    await store.remove('demo:1', unused);
+    expect(names('layers').length).to.equal(2);
+    const left = await store.rootLayers(other.configDigest as string as ImageId);
+    expect(readFileSync(join(left[1] ?? '', 'a'), 'utf8')).to.equal('one');
+    expect(await store.remove('demo:2', unused)).to.deep.include({ Deleted: other.configDigest });
+    expectNothingStored();
+  });
+
+  it('is the same after a restart, without what a crash left', async () => {
+    await load(dockerArchive(small, ['demo:1']));
+    const before = store.list();
+    await store.close();
+    const dir = join(folder.path, 'images');
+    mkdirSync(join(dir, 'tmp', 'half-a-layer', 'fs', 'deep'), { recursive: true });
+    writeFileSync(join(dir, 'tmp', 'half-a-blob'), 'x');
+    writeFileSync(join(dir, 'blobs', 'sha256', 'e'.repeat(64)), 'nobody needs it');
+    mkdirSync(join(dir, 'layers', 'f'.repeat(64), 'fs'), { recursive: true });
+    writeFileSync(join(dir, 'layers', 'f'.repeat(64), 'size'), '0');
+    store = await open();
+    expect(store.list()).to.deep.equal(before);
+    expect(names('tmp')).to.deep.equal([]);
+    expect(names('blobs/sha256').length).to.equal(4);
+    expect(names('layers').length).to.equal(2);
+  });
+
+  it('drops an image whose blob was damaged, and unpacks a layer again that was lost', async () => {
+    await load(dockerArchive(small, ['demo:1']));
+    await load(dockerArchive(plain, ['plain:1']));
+    await store.close();
+    const dir = join(folder.path, 'images');
+    truncateSync(join(dir, 'blobs/sha256', small.manifestDigest.slice(7)), 10);
+    rmSync(join(dir, 'layers', plain.manifest.toString().match(/tar","digest":"sha256:(\w+)/)?.[1] ?? ''), {
+      recursive: true,
+    });
+    store = await open();
+    expect(store.list().map(({ tags }) => tags)).to.deep.equal([['plain:1']]);
+    expect(complaints.length).to.equal(1);
+    const [layer = ''] = await store.rootLayers(plain.configDigest as string as ImageId);
+    expect(readFileSync(join(layer, 'a'), 'utf8')).to.equal('one');
+  });
+
+  it('keeps tags, moves them, and removes by Docker rules', async () => {
+    const events: ImageEvent[] = [];
+    store.watch((event) => events.push(event));
+    await load(dockerArchive(small, ['demo:1']));
+    await store.tag('demo:1', 'demo:2');
+    await store.tag('demo', 'x').catch(() => undefined);
+    const id = small.configDigest;
+    expect(await store.remove('demo:1', { force: false, inUse: () => true })).to.deep.equal([
+      { Untagged: 'demo:1' },
+    ]);
+    expect(await refusal(store.remove('demo:2', { force: false, inUse: () => true }))).to.deep.include({
+      code: 'conflict',
+    });
+    await store.tag('demo:2', 'other/name');
+    expect((await refusal(store.remove(id.slice(7, 19), unused))).message).to.contain(
+      'multiple repositories',
+    );
+    expect((await refusal(store.remove(id, { force: true, inUse: () => true }))).message).to.contain(
+      'cannot be forced',
+    );
+    await load(dockerArchive(other, ['demo:2']));
+    expect(store.find('demo:2')?.id).to.equal(other.configDigest);
+    // The old image keeps its digest: a service that was pinned to it still finds it.
+    expect(store.find(`demo@${small.manifestDigest}`)?.id).to.equal(id);
+    await store.remove(id, { force: true, inUse: () => false });
+    expect(store.list().map((image) => image.id)).to.deep.equal([other.configDigest]);
+    expect(events.map(({ type, name }) => `${type} ${name}`)).to.include.members([
+      'load demo:1',
+      'tag demo:2',
+      'untag demo:1',
+      `delete ${id}`,
+    ]);
+    expect(await refusal(store.remove('demo:1', unused))).to.deep.equal({
+      code: 'not-found',
+      message: 'No such image: demo:1',
+    });
+  });
+
+  it('answers for its own images without a registry, and hands out their blobs', async () => {
+    await load(dockerArchive(small, ['demo:1']));
+    expect(await store.describeRemote('demo:1')).to.deep.include({
+      digest: small.manifestDigest,
+      size: small.manifest.length,
+    });
+    const blob = store.readBlob(small.configDigest, 5);
+    const chunks: Buffer[] = [];
+    for await (const chunk of blob?.stream ?? []) chunks.push(chunk as Buffer);
+    expect(Buffer.concat(chunks)).to.deep.equal(small.config.subarray(5));
+    expect(store.readBlob(`sha256:${'0'.repeat(64)}` as Digest)).to.equal(undefined);
+  });
+
+  describe('leaves nothing behind of', () => {
+    const archive = dockerArchive(plain, ['demo:1']);
+    const hostile = buildImage({ layers: [[{ name: 'ok' }], [{ name: '../../evil', content: 'x' }]] });
+    const lying = buildImage({ layers: [[{ name: 'x' }]], diffIds: [`sha256:${'0'.repeat(64)}`] });
+    const short = buildImage({ layers: [[{ name: 'x' }]], diffIds: [] });
+    const layout = ociLayout(small, {});
+    const flipped = Buffer.from(layout);
+    const at = flipped.indexOf(small.layers[0] ?? '');
+    flipped[at + 30] = (flipped[at + 30] ?? 0) ^ 1;
+    const badConfig = buildImage({ layers: [[{ name: 'x' }]], config: { Env: [7] } });
+    const cases: [what: string, archive: Buffer, code: string, words: string][] = [
+      ['an archive cut in a file', archive.subarray(0, 700), 'invalid-argument', 'ends in the middle'],
+      ['an archive cut in gzip', gzipSync(archive).subarray(0, 300), 'invalid-argument', 'not valid gzip'],
+      [
+        'an archive cut before its manifest',
+        archive.subarray(0, 2560),
+        'invalid-argument',
+        'neither a manifest.json',
+      ],
+      ['no archive', Buffer.from('hello'), 'invalid-argument', 'ends in the middle'],
+      ['an empty upload', Buffer.alloc(0), 'invalid-argument', 'empty'],
+      ['a compression nobody knows', Buffer.from('fd377a585a000000', 'hex'), 'not-implemented', 'xz'],
+      ['a layer that climbs out', ociLayout(hostile, {}), 'invalid-argument', 'leaves the image'],
+      [
+        'a layer with another content',
+        dockerArchive(lying, ['l:1']),
+        'invalid-argument',
+        'layer verification failed',
+      ],
+      ['a config with too few layers', dockerArchive(short, ['l:1']), 'invalid-argument', 'names 0 layers'],
+      ['a blob with a flipped bit', flipped, 'invalid-argument', 'does not match its digest'],
+      [
+        'a config of wrong types',
+        dockerArchive(badConfig, ['l:1']),
+        'invalid-argument',
+        'config.Env must be a list of strings',
+      ],
+      [
+        'a name that is none',
+        dockerArchive(plain, ['Not A Name']),
+        'invalid-argument',
+        'invalid reference format',
+      ],
+      [
+        'a manifest that names what is not there',
+        tar([{ name: 'manifest.json', content: '[{"Config":"x","Layers":[]}]' }]),
+        'invalid-argument',
+        'does not hold x',
+      ],
+    ];
+    for (const [what, bytes, code, words] of cases) {
+      it(what, async () => {
+        const refused = await refusal(load(bytes));
+        expect(refused.message).to.contain(words);
+        expect(refused.code).to.equal(code);
+        expectNothingStored();
+        // The store is as good as new.
+        await load(archive);
+        expect(store.find('demo:1')?.id).to.equal(plain.configDigest);
+      });
+    }
+
+    it('an upload whose sender goes away', async () => {
+      const broken = new Readable({ read: () => undefined });
+      const work = store.load(broken, () => undefined);
+      broken.push(archive.subarray(0, 1500));
+      broken.destroy(new Error('socket hang up'));
+      expect(await work.catch((error: Error) => error.message)).to.contain('socket hang up');
+      expectNothingStored();
+    });
+  });
+
+  it('says so when the disk is full, and keeps nothing half', async () => {
+    await store.close();
+    const disk = join(folder.path, 'disk');
+    mkdirSync(disk);
+    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=1m', 'tmpfs', disk]);
+    try {
+      store = await open(disk);
+      const large = buildImage({ layers: [[{ name: 'zeros', content: Buffer.alloc(3_000_000) }]] });
+      const work = store.load(Readable.from([ociLayout(large, {})]), () => undefined);
+      const refused = await refusal(work);
+      expect(refused.code).to.equal('resource-exhausted');
+      expect(refused.message).to.match(/no space left on device/i);
+      expect(store.list()).to.deep.equal([]);
+      const noise = buildImage({
+        gzip: false,
+        layers: [[{ name: 'zeros', content: Buffer.alloc(3_000_000) }]],
+      });
+      expect(
+        (await refusal(store.load(Readable.from([ociLayout(noise, {})]), () => undefined))).code,
+      ).to.equal('resource-exhausted');
+      await store.load(Readable.from([dockerArchive(plain, ['demo:1'])]), () => undefined);
+      expect(store.list().length).to.equal(1);
+      await store.close();
+    } finally {
+      execFileSync('umount', [disk]);
+    }
+    store = await open();
+  });
+
+  it('does not hand one load what another is throwing away', async () => {
+    for (let round = 0; round < 5; round++) {
+      const results = await Promise.allSettled([
+        load(ociLayout(small, { 'io.containerd.image.name': 'demo:1' })),
+        load(ociLayout(small, { 'io.containerd.image.name': 'demo:2' })),
+        load(
+          dockerArchive(buildImage({ layers: [[{ name: 'a', content: 'one' }], [{ name: '../x' }]] }), [
+            'bad',
+          ]),
+        ),
+        store.find('demo:1') ? store.remove('demo:1', { force: true, inUse: () => false }) : undefined,
+      ]);
+      expect(results.map(({ status }) => status).slice(0, 3)).to.deep.equal([
+        'fulfilled',
+        'fulfilled',
+        'rejected',
+      ]);
+      expect(store.find('demo:2')?.id).to.equal(small.configDigest);
+      for (const layer of await store.rootLayers(small.configDigest as string as ImageId)) {
+        expect(readdirSync(layer).length).to.equal(1);
+      }
+      expect(names('tmp')).to.deep.equal([]);
+    }
+  });
+});
