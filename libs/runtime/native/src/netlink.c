@@ -106,7 +106,8 @@ static int request_veth(const struct operation *operation, pid_t pid) {
   struct rtattr *info = add(&request, IFLA_LINKINFO, NULL, 0);
   add(&request, IFLA_INFO_KIND, "veth", 4);
   struct rtattr *data = add(&request, IFLA_INFO_DATA, NULL, 0);
-  struct ifinfomsg inside = {.ifi_flags = IFF_UP, .ifi_change = IFF_UP};
+  /* Only the host end can be up at once: the peer is made first, and veth refuses to be up alone. */
+  struct ifinfomsg inside = {0};
   struct rtattr *peer = add(&request, VETH_INFO_PEER, &inside, sizeof inside);
   add_text(&request, IFLA_IFNAME, operation->interface.name);
   add_u32(&request, IFLA_MTU, (uint32_t)operation->interface.mtu);
@@ -193,11 +194,20 @@ static int parse_destination(const char *text, struct route *route, struct error
   return parse_address(address, &route->destination, err);
 }
 
+static int set_link_up(unsigned index, const char *name, struct error *err) {
+  struct request request;
+  struct ifinfomsg *body = begin(&request, RTM_NEWLINK, 0, sizeof *body);
+  body->ifi_index = (int)index;
+  body->ifi_flags = body->ifi_change = IFF_UP;
+  return talk(&request) == 0 ? 0 : fail(err, errno, "set interface %s up", name);
+}
+
 int configure_container_end(const struct operation *operation, struct error *err) {
   const char *name = operation->interface.name;
   unsigned index = link_index(name, err);
   uint32_t address = 0;
   if (index == 0 || parse_address(operation->interface.address, &address, err) < 0) return -1;
+  if (set_link_up(index, name, err) < 0) return -1;
   if (add_address(index, address, name, err) < 0) return -1;
   const struct strings *routes = &operation->interface.routes;
   for (uint32_t i = 0; i + 1 < routes->count; i += 2) {
@@ -213,9 +223,5 @@ int configure_container_end(const struct operation *operation, struct error *err
 }
 
 int set_loopback_up(struct error *err) {
-  struct request request;
-  struct ifinfomsg *body = begin(&request, RTM_NEWLINK, 0, sizeof *body);
-  body->ifi_index = LOOPBACK_INDEX;
-  body->ifi_flags = body->ifi_change = IFF_UP;
-  return talk(&request) == 0 ? 0 : fail(err, errno, "set interface lo up");
+  return set_link_up(LOOPBACK_INDEX, "lo", err);
 }

@@ -17,7 +17,7 @@ export interface LauncherClientOptions {
   logPath: string;
   /** How long a launcher may take to answer after it was started. Default 5000. */
   startMsMax?: number;
-  /** Wraps the command line that starts the launcher, e.g. `['ip', 'netns', 'exec', NAME]`. */
+  /** Wraps the command line that starts the launcher, e.g. `['nsenter', '--net=/run/netns/NAME']`. */
   commandPrefix?: readonly string[];
 }
 
