@@ -1,8 +1,8 @@
 import { EnxameError } from '#libs/model';
 import { expect } from 'chai';
-import { createServer, type Server } from 'node:http';
+import { createServer } from 'node:http';
 import { createConnection, type AddressInfo, type Socket } from 'node:net';
-import { createApiServer, type ApiServerOptions } from './api-server.js';
+import { createApiServer, type ApiServer, type ApiServerOptions } from './api-server.js';
 import { exchangeOf } from './api-exchange.js';
 import type { Route } from './port.js';
 import { proxyTo } from './proxy.js';
@@ -53,12 +53,13 @@ const routes: Route[] = [
   },
 ];
 
-const running: Server[] = [];
+const running: ApiServer[] = [];
 
 async function listen(options: Partial<ApiServerOptions> = {}): Promise<number> {
   const server = createServer();
-  createApiServer({ routes, headers: () => ({ 'Api-Version': '1.50' }), ...options }).attach(server);
-  running.push(server);
+  const api = createApiServer({ routes, headers: () => ({ 'Api-Version': '1.50' }), ...options });
+  api.attach(server);
+  running.push(api);
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   return (server.address() as AddressInfo).port;
 }
@@ -96,11 +97,8 @@ const upgradeHead = (length: number): string =>
   `POST /v1.50/exec/e1/start HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: tcp\r\nContent-Length: ${length}\r\n\r\n`;
 
 describe('ApiServer', () => {
-  afterEach(() => {
-    for (const server of running.splice(0)) {
-      server.closeAllConnections();
-      server.close();
-    }
+  afterEach(async () => {
+    for (const api of running.splice(0)) await api.close();
   });
 
   async function call(port: number, method: string, path: string, body?: string) {

@@ -33,6 +33,8 @@ export interface ApiServerOptions {
 export interface ApiServer {
   /** Answers the requests of this server and sets its timeouts. Call it once for each listener. */
   attach(server: Server | TlsServer): void;
+  /** Closes every attached server and cuts what is open, connections that were taken over included. */
+  close(): Promise<void>;
 }
 
 const headersWaitMs = 60_000;
@@ -115,8 +117,16 @@ export function createApiServer(options: ApiServerOptions): ApiServer {
     if (unexpected) options.log?.(error, `${request.method} ${request.url}`);
   }
 
+  const servers = new Set<Server | TlsServer>();
+  const connections = new Set<Duplex>();
+
   return {
     attach(server) {
+      servers.add(server);
+      server.on('connection', (connection: Duplex) => {
+        connections.add(connection);
+        connection.once('close', () => connections.delete(connection));
+      });
       server.requestTimeout = 0;
       server.headersTimeout = headersWaitMs;
       server.keepAliveTimeout = keepAliveMs;
@@ -133,6 +143,14 @@ export function createApiServer(options: ApiServerOptions): ApiServer {
           `HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\nContent-Length: ${Buffer.byteLength(body)}\r\nConnection: close\r\n\r\n${body}`,
         );
       });
+    },
+    async close() {
+      const closed = [...servers].map(
+        (server) => new Promise<void>((resolve) => server.close(() => resolve())),
+      );
+      // Node forgets connections that were taken over, and those still shaking hands.
+      for (const connection of connections) connection.destroy();
+      await Promise.all(closed);
     },
   };
 }

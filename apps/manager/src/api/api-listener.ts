@@ -6,6 +6,7 @@ import { createApiServer, type Exchange, type Route } from '#libs/docker-api';
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import { FastifyAdapter } from '@nestjs/platform-fastify';
 import { NestFactory } from '@nestjs/core';
+import type { FastifyReply } from 'fastify';
 import { chmodSync, rmSync } from 'node:fs';
 import { createServer, type Server } from 'node:http';
 import { createConnection } from 'node:net';
@@ -56,10 +57,7 @@ export async function createApiListener(deps: ApiDependencies, routes: Route[] =
   return {
     listen: (socketPath) => listen(server, socketPath),
     async close() {
-      await new Promise<void>((resolve) => {
-        server.close(() => resolve());
-        server.closeAllConnections();
-      });
+      await api.close();
       await app.close();
     },
   };
@@ -79,6 +77,13 @@ async function createApplication(deps: ApiDependencies): Promise<NestFastifyAppl
     '*',
     (_request: unknown, body: unknown, done: (error: null, body: unknown) => void) => done(null, body),
   );
+  // Docker's Go client compares the whole header before it reads an error's message.
+  fastify.addHook('onSend', async (_request: unknown, reply: FastifyReply, payload: unknown) => {
+    if (String(reply.getHeader('content-type')).startsWith('application/json')) {
+      reply.header('content-type', 'application/json');
+    }
+    return payload;
+  });
   app.useGlobalFilters(new ErrorFilter(deps.log));
   await app.init();
   await fastify.ready();

@@ -165,8 +165,9 @@ function call(
       const chunks: Buffer[] = [];
       answer.on('data', (chunk: Buffer) => chunks.push(chunk));
       answer.on('end', () => {
-        const text = Buffer.concat(chunks).toString();
-        const isJson = (answer.headers['content-type'] ?? '').includes('json') && text !== '';
+        const isJson = (answer.headers['content-type'] ?? '').includes('json') && chunks.length > 0;
+        // Streams are not text: latin1 keeps their bytes apart.
+        const text = Buffer.concat(chunks).toString(isJson ? 'utf8' : 'latin1');
         resolve({ status: answer.statusCode ?? 0, body: isJson ? (JSON.parse(text) as unknown) : text });
       });
     });

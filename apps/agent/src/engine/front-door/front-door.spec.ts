@@ -231,7 +231,7 @@ describe('FrontDoor', () => {
     for (const [method, path] of [
       ['POST', '/v1.50/build?t=x'],
       ['POST', '/containers/here/pause'],
-      ['GET', '/plugins'],
+      ['POST', '/plugins/pull'],
       ['POST', '/images/reg:5000/a/b/push'],
       ['GET', '/system/df'],
     ] as const) {

@@ -52,6 +52,8 @@ export interface FrontDoor {
 }
 
 const clusterInfoWaitMs = 2_000;
+/** A half-open connection that stops inside its handshake would else stay for two minutes. */
+const handshakeWaitMs = 10_000;
 const apiSocketMode = 0o660;
 
 export function createFrontDoor(options: FrontDoorOptions): FrontDoor {
@@ -117,6 +119,7 @@ export function createFrontDoor(options: FrontDoorOptions): FrontDoor {
         rejectUnauthorized: true,
         // A client without input closes its side at once and still reads.
         allowHalfOpen: true,
+        handshakeTimeout: handshakeWaitMs,
         noDelay: true,
       } as Parameters<typeof createTlsServer>[0]);
       peers = server;
@@ -124,7 +127,7 @@ export function createFrontDoor(options: FrontDoorOptions): FrontDoor {
       await listenTcp(server, config.address, config.enginePort);
     },
     async close() {
-      await Promise.all([local, peers].map((server) => closeServer(server)));
+      await Promise.all([localApi.close(), peerApi.close()]);
     },
   };
 }
@@ -137,7 +140,6 @@ function engineRoutes(options: FrontDoorOptions, forward: ClusterForward, starte
     ...systemRoutes({
       config,
       machine: readMachine(),
-      startedAtMs,
       status: () => options.status(),
       counts: () => options.counts(),
       nowMs: () => options.nowMs(),
@@ -169,13 +171,5 @@ function listenTcp(server: TlsServer, host: string, port: number): Promise<void>
       server.off('error', reject);
       resolve();
     });
-  });
-}
-
-function closeServer(server: Server | TlsServer | undefined): Promise<void> {
-  return new Promise((resolve) => {
-    if (server === undefined) return resolve();
-    server.close(() => resolve());
-    server.closeAllConnections();
   });
 }

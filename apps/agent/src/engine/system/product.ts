@@ -1,10 +1,12 @@
 /** The product's version, read once from the package it is part of. */
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readFileSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 export const productName = 'Enxame';
-export const productVersion: string = readVersion(dirname(fileURLToPath(import.meta.url)));
+const ownFile = fileURLToPath(import.meta.url);
+export const productVersion: string = readVersion(dirname(ownFile));
+export const productBuiltAtMs: number = statSync(ownFile).mtimeMs;
 
 function readVersion(folder: string): string {
   for (let current = folder; current !== dirname(current); current = dirname(current)) {

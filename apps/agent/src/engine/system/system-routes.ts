@@ -5,12 +5,11 @@ import { presentInfo, type ClusterInfo } from './info.js';
 import type { Machine } from './machine.js';
 import type { NodeCounts, NodeStatus } from './node-status.js';
 import { swarmHeader } from './node-status.js';
-import { productName, productVersion } from './product.js';
+import { productBuiltAtMs, productName, productVersion } from './product.js';
 
 export interface SystemDependencies {
   config: NodeConfig;
   machine: Machine;
-  startedAtMs: number;
   status(): NodeStatus;
   counts(): NodeCounts;
   /** Figures of the cluster; undefined where this node has no manager, or it does not answer now. */
@@ -45,6 +44,15 @@ export function systemRoutes(deps: SystemDependencies): Route[] {
         response.json(200, presentInfo({ ...deps, cluster: await deps.clusterInfo() }));
       },
     },
+    // There are no plugins, and `docker inspect` looks among them for every name.
+    { method: 'GET', path: '/plugins', handler: async (_request, response) => response.json(200, []) },
+    {
+      method: 'GET',
+      path: '/plugins/:name+/json',
+      handler: async (request) => {
+        throw new EnxameError('not-found', `plugin "${request.params['name']}" not found`);
+      },
+    },
     {
       method: 'POST',
       path: '/auth',
@@ -56,8 +64,8 @@ export function systemRoutes(deps: SystemDependencies): Route[] {
   ];
 }
 
-function presentVersion({ machine, startedAtMs }: SystemDependencies): Record<string, unknown> {
-  const buildTime = new Date(startedAtMs).toISOString();
+function presentVersion({ machine }: SystemDependencies): Record<string, unknown> {
+  const buildTime = new Date(productBuiltAtMs).toISOString();
   const details = {
     ApiVersion: apiVersion,
     Arch: machine.goArchitecture,

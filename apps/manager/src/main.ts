@@ -1,0 +1,42 @@
+/** `node main.js --config <file>`: the manager process of one node. The node's agent starts and restarts it. */
+import 'reflect-metadata';
+import { describeError, EnxameError, type NodeConfig } from '#libs/model';
+import { readFileSync } from 'node:fs';
+import { parseArgs } from 'node:util';
+import { createLog } from './log.js';
+import { Manager } from './manager.js';
+
+const stopWaitMs = 8_000;
+
+function readConfig(): NodeConfig {
+  const { values } = parseArgs({ options: { config: { type: 'string' } } });
+  if (values.config === undefined)
+    throw new EnxameError('invalid-argument', 'usage: main.js --config <file>');
+  // The agent has checked the same file field by field before it started this process.
+  return JSON.parse(readFileSync(values.config, 'utf8')) as NodeConfig;
+}
+
+async function main(): Promise<void> {
+  const config = readConfig();
+  const log = createLog(config);
+  const fail = (error: unknown): void => {
+    log('error', 'the manager cannot go on', { error });
+    process.exit(1);
+  };
+  process.on('unhandledRejection', fail);
+  process.on('uncaughtException', fail);
+  const manager = new Manager(config, log, fail);
+  const stop = (signal: string): void => {
+    log('info', 'stopping', { signal });
+    setTimeout(() => process.exit(1), stopWaitMs).unref();
+    manager.stop().then(() => process.exit(0), fail);
+  };
+  process.once('SIGTERM', () => stop('SIGTERM'));
+  process.once('SIGINT', () => stop('SIGINT'));
+  await manager.start().catch(fail);
+}
+
+main().catch((error: unknown) => {
+  process.stderr.write(`${describeError(error)}\n`);
+  process.exit(1);
+});
