@@ -1,1 +1,5 @@
 export * from './port.js';
+export * from './options.js';
+export { createContainerRuntime } from './container-runtime.js';
+export { createVolumeStore, type VolumeStore, type LocalVolume } from './volumes/volume-store.js';
+export { signalNumber } from './plan/signals.js';

@@ -123,6 +123,8 @@ export interface ContainerState {
 }
 
 export interface ExecConfig {
+  /** For events and the session; absent: a new one. */
+  id?: string;
   argv: string[];
   env: string[];
   workdir: string;
@@ -131,6 +133,16 @@ export interface ExecConfig {
   attachStdin: boolean;
   privileged: boolean;
   size?: { rows: number; columns: number };
+}
+
+/** Live output of a container's first process from now on, and its stdin. With a TTY everything comes on `stdout`. */
+export interface ContainerAttachment {
+  stdin: Writable;
+  stdout: Readable;
+  stderr: Readable;
+  /** Resolves when the container ended, or this connection to it. */
+  ended: Promise<void>;
+  close(): void;
 }
 
 /** A process in a running container, and its ends. With a TTY everything comes on `stdout`. */
@@ -207,6 +219,10 @@ export interface ContainerRuntime {
   get(id: ContainerId): ContainerState | undefined;
   list(): readonly ContainerState[];
   exec(id: ContainerId, config: ExecConfig): Promise<ExecSession>;
+  /** At once when it runs; for one that was only created, once it starts, before its program's first output. */
+  attach(id: ContainerId, options: { stdin: boolean; signal?: AbortSignal }): Promise<ContainerAttachment>;
+  /** Size of the container's terminal. */
+  resize(id: ContainerId, size: { rows: number; columns: number }): Promise<void>;
   logs(id: ContainerId, query: LogQuery): AsyncIterable<LogLine>;
   stats(id: ContainerId): Promise<ContainerStats>;
   /** Process table of the container: pids as the node sees them. */

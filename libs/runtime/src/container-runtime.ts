@@ -1,0 +1,304 @@
+/** The container runtime of a node: our own launcher and shims behind the port. */
+import { EnxameError, type ContainerId } from '#libs/model';
+import { mkdir, readdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { killAll, prepareParent, removeCgroups } from './cgroup/cgroup-files.js';
+import { cgroupDirectories } from './cgroup/cgroup-plan.js';
+import { ContainerDisk, type ContainerRecord } from './container/container-record.js';
+import { Container, type ContainerWorld } from './container/container.js';
+import { readNode, type Node } from './container/node-facts.js';
+import { forEachLimited } from './container/turns.js';
+import { isMissing } from './files/errno.js';
+import { noHealth } from './health/health-state.js';
+import { createLauncherClient, type LauncherClient } from './launcher/client.js';
+import { readLog } from './logs/log-reader.js';
+import type { ContainerRuntimeOptions } from './options.js';
+import type {
+  ContainerAttachment,
+  ContainerConfig,
+  ContainerExit,
+  ContainerRuntime,
+  ContainerState,
+  ContainerStats,
+  ExecConfig,
+  ExecSession,
+  LogLine,
+  LogQuery,
+  RuntimeEvent,
+} from './port.js';
+
+const adoptionsAtOnce = 64;
+const containersMax = 10_000;
+const idPattern = /^[0-9a-f]{64}$/;
+const namePattern = /^[a-zA-Z0-9][a-zA-Z0-9_.-]*$/;
+const nameLengthMax = 255;
+
+export function createContainerRuntime(options: ContainerRuntimeOptions): ContainerRuntime {
+  return new ShimRuntime(options);
+}
+
+class ShimRuntime implements ContainerRuntime {
+  readonly #options: ContainerRuntimeOptions;
+  readonly #disk: ContainerDisk;
+  readonly #launcher: LauncherClient;
+  readonly #containers = new Map<ContainerId, Container>();
+  /** Names in use or being taken. */
+  readonly #names = new Map<string, ContainerId>();
+  readonly #listeners = new Set<(event: RuntimeEvent) => void>();
+  #node: Node | undefined;
+  #cpusetMems: string | undefined;
+
+  constructor(options: ContainerRuntimeOptions) {
+    this.#options = options;
+    this.#disk = new ContainerDisk(options);
+    this.#launcher = createLauncherClient({
+      binaryPath: options.launcherPath,
+      socketPath: join(options.runDir, 'launcher.sock'),
+      logPath: join(options.stateDir, 'launcher.log'),
+      ...(options.launcherCommandPrefix === undefined
+        ? {}
+        : { commandPrefix: options.launcherCommandPrefix }),
+    });
+  }
+
+  async start(): Promise<void> {
+    await mkdir(this.#options.stateDir, { recursive: true });
+    await mkdir(this.#options.runDir, { recursive: true });
+    await this.#disk.prepare();
+    const node = await readNode();
+    this.#node = node;
+    this.#cpusetMems = (await prepareParent(node.cgroups, this.#options.cgroupParent)).cpusetMems;
+    await this.#launcher.connect();
+    const records: ContainerRecord[] = [];
+    await forEachLimited(await this.#disk.ids(), adoptionsAtOnce, async (id) => {
+      const record = await this.#loadRecord(id);
+      if (record !== undefined) records.push(record);
+    });
+    for (const record of records.sort((a, b) => a.config.createdAtMs - b.config.createdAtMs))
+      this.#add(record);
+    await forEachLimited([...this.#containers.values()], adoptionsAtOnce, async (container) => {
+      try {
+        await container.adopt();
+      } catch (error) {
+        this.#log(error, `take over container ${container.id}`);
+      }
+    });
+    await this.#removeStrayCgroups(node);
+  }
+
+  async #loadRecord(id: ContainerId): Promise<ContainerRecord | undefined> {
+    try {
+      const record = await this.#disk.load(id);
+      // Its creation was never acknowledged.
+      if (record === undefined) await this.#disk.remove(id);
+      return record;
+    } catch (error) {
+      // Whatever it is, its files stay for whoever can read them.
+      this.#log(error, `read the record of container ${id}`);
+      return undefined;
+    }
+  }
+
+  /** Of containers that are gone: an agent was killed between removing one and its cgroup. */
+  async #removeStrayCgroups(node: Node): Promise<void> {
+    const parent = this.#options.cgroupParent;
+    for (const folder of cgroupDirectories(node.cgroups, parent, '')) {
+      for (const name of await namesIn(folder)) {
+        if (!idPattern.test(name) || this.#containers.has(name as ContainerId)) continue;
+        try {
+          await killAll(node.cgroups, parent, name);
+          await removeCgroups(node.cgroups, parent, name, (delayMs) => this.#sleep(delayMs));
+        } catch (error) {
+          this.#log(error, `remove the cgroups of container ${name}, which is gone`);
+        }
+      }
+    }
+  }
+
+  async close(): Promise<void> {
+    this.#disk.isClosed = true;
+    for (const container of this.#containers.values()) container.release();
+    this.#launcher.close();
+  }
+
+  async create(config: ContainerConfig): Promise<ContainerState> {
+    checkConfig(config);
+    if (this.#containers.size >= containersMax) {
+      throw new EnxameError(
+        'resource-exhausted',
+        `this node has ${containersMax} containers, as many as it takes`,
+      );
+    }
+    const owner = this.#names.get(config.name);
+    if (owner !== undefined || this.#containers.has(config.id)) {
+      throw new EnxameError(
+        'conflict',
+        `Conflict. The container name "/${config.name}" is already in use by container "${owner ?? config.id}". You have to remove (or rename) that container to be able to reuse that name.`,
+      );
+    }
+    this.#names.set(config.name, config.id);
+    const record: ContainerRecord = {
+      format: 1,
+      config,
+      phase: 'created',
+      launching: false,
+      health: noHealth,
+    };
+    try {
+      await this.#disk.make(record);
+    } catch (error) {
+      this.#names.delete(config.name);
+      await this.#disk
+        .remove(config.id)
+        .catch((inner: unknown) => this.#log(inner, `undo container ${config.id}`));
+      throw error;
+    }
+    const container = this.#add(record);
+    this.#emit({ type: 'create', id: config.id, atMs: this.#options.clock.nowMs() });
+    return container.state();
+  }
+
+  #add(record: ContainerRecord): Container {
+    const container = new Container(this.#world(), record);
+    this.#names.set(record.config.name, container.id);
+    this.#containers.set(container.id, container);
+    return container;
+  }
+
+  #world(): ContainerWorld {
+    const { clock, cgroupParent } = this.#options;
+    return {
+      disk: this.#disk,
+      launcher: this.#launcher,
+      clock,
+      cgroupParent,
+      node: () => this.#startedNode(),
+      cpusetMems: () => this.#cpusetMems,
+      emit: (event) => this.#emit(event),
+      log: (error, what) => this.#log(error, what),
+    };
+  }
+
+  #startedNode(): Node {
+    if (this.#node === undefined) throw new Error('the runtime has not been started');
+    return this.#node;
+  }
+
+  run(id: ContainerId): Promise<ContainerState> {
+    return this.#find(id).run();
+  }
+
+  stop(id: ContainerId, options: { signal?: string; graceMs?: number } = {}): Promise<ContainerExit> {
+    return this.#find(id).stop(options);
+  }
+
+  async kill(id: ContainerId, signal: string): Promise<void> {
+    await this.#find(id).kill(signal);
+  }
+
+  wait(id: ContainerId): Promise<ContainerExit> {
+    return this.#find(id).wait();
+  }
+
+  async remove(id: ContainerId): Promise<void> {
+    const container = this.#find(id);
+    await container.remove();
+    this.#containers.delete(id);
+    this.#names.delete(container.config.name);
+  }
+
+  get(id: ContainerId): ContainerState | undefined {
+    return this.#containers.get(id)?.state();
+  }
+
+  list(): readonly ContainerState[] {
+    return [...this.#containers.values()].map((container) => container.state());
+  }
+
+  exec(id: ContainerId, config: ExecConfig): Promise<ExecSession> {
+    return this.#find(id).exec(config);
+  }
+
+  attach(id: ContainerId, options: { stdin: boolean; signal?: AbortSignal }): Promise<ContainerAttachment> {
+    return this.#find(id).attach(options);
+  }
+
+  resize(id: ContainerId, size: { rows: number; columns: number }): Promise<void> {
+    return this.#find(id).resize(size);
+  }
+
+  logs(id: ContainerId, query: LogQuery): AsyncIterable<LogLine> {
+    const container = this.#find(id);
+    return readLog(
+      {
+        path: container.paths.logFile,
+        clock: this.#options.clock,
+        isWritten: () => container.isRunning,
+        onEnd: (listener) => container.onEnd(listener),
+      },
+      query,
+    );
+  }
+
+  stats(id: ContainerId): Promise<ContainerStats> {
+    return this.#find(id).stats();
+  }
+
+  pids(id: ContainerId): Promise<number[]> {
+    return this.#find(id).pids();
+  }
+
+  watch(listener: (event: RuntimeEvent) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  #find(id: ContainerId): Container {
+    const container = this.#containers.get(id);
+    if (container === undefined) throw new EnxameError('not-found', `No such container: ${id}`);
+    return container;
+  }
+
+  #emit(event: RuntimeEvent): void {
+    for (const listener of this.#listeners) {
+      try {
+        listener(event);
+      } catch (error) {
+        this.#log(error, `tell about ${event.type} of container ${event.id}`);
+      }
+    }
+  }
+
+  #log(error: unknown, what: string): void {
+    this.#options.log?.(error, what);
+  }
+
+  #sleep(delayMs: number): Promise<void> {
+    return new Promise((resolve) => this.#options.clock.setTimeout(resolve, delayMs));
+  }
+}
+
+function checkConfig(config: ContainerConfig): void {
+  if (!idPattern.test(config.id)) {
+    throw new EnxameError('invalid-argument', 'container id: must be 64 lower-case hex digits');
+  }
+  if (!namePattern.test(config.name) || config.name.length > nameLengthMax) {
+    throw new EnxameError(
+      'invalid-argument',
+      `Invalid container name (${config.name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed`,
+    );
+  }
+  if (config.rootLayers.length === 0) {
+    throw new EnxameError('invalid-argument', 'rootLayers: an image has one layer at least');
+  }
+}
+
+async function namesIn(folder: string): Promise<string[]> {
+  try {
+    const entries = await readdir(folder, { withFileTypes: true });
+    return entries.filter((entry) => entry.isDirectory()).map((entry) => entry.name);
+  } catch (error) {
+    if (isMissing(error)) return [];
+    throw error;
+  }
+}

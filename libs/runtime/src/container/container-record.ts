@@ -1,0 +1,124 @@
+/** What a container is on disk: its folder, and the record that lets a new agent take it over. */
+import type { ContainerId } from '#libs/model';
+import { mkdir, readdir, readFile, rename, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { writeFileAtomic } from '../files/atomic-file.js';
+import { isMissing } from '../files/errno.js';
+import type { ContainerPaths } from '../plan/container-plan.js';
+import type { ContainerConfig, ContainerExit, ContainerPhase, HealthState } from '../port.js';
+
+export interface ContainerRecord {
+  format: 1;
+  config: ContainerConfig;
+  phase: ContainerPhase;
+  /** A plan is with the launcher: whether it runs, only its shim can say. */
+  launching: boolean;
+  startedAtMs?: number;
+  exit?: ContainerExit;
+  health: HealthState;
+}
+
+const recordFile = 'container.json';
+/** A path to a unix socket has 107 bytes; 128 random bits of the id are unique enough. */
+const socketNameLength = 32;
+
+export interface ContainerFolders {
+  stateDir: string;
+  runDir: string;
+}
+
+export class ContainerDisk {
+  /** Its agent has let go: what happens from now on is for the next one to write down. */
+  isClosed = false;
+  readonly #folders: ContainerFolders;
+
+  constructor(folders: ContainerFolders) {
+    this.#folders = folders;
+  }
+
+  get #containers(): string {
+    return join(this.#folders.stateDir, 'containers');
+  }
+
+  get #leaving(): string {
+    return join(this.#folders.stateDir, 'containers-leaving');
+  }
+
+  get #sockets(): string {
+    return join(this.#folders.runDir, 'shim');
+  }
+
+  /** Makes the folders and ends removals that were cut short. */
+  async prepare(): Promise<void> {
+    await mkdir(this.#containers, { recursive: true, mode: 0o711 });
+    await mkdir(this.#sockets, { recursive: true, mode: 0o700 });
+    await rm(this.#leaving, { recursive: true, force: true });
+    await mkdir(this.#leaving, { mode: 0o700 });
+  }
+
+  pathsOf(id: ContainerId): ContainerPaths {
+    const folder = this.folderOf(id);
+    return {
+      upperDir: join(folder, 'diff'),
+      workDir: join(folder, 'work'),
+      mountPoint: join(folder, 'root'),
+      logFile: join(folder, `${id}-json.log`),
+      exitFile: join(folder, 'exit.json'),
+      shimSocket: join(this.#sockets, `${id.slice(0, socketNameLength)}.sock`),
+      nameFiles: {
+        hostname: join(folder, 'hostname'),
+        hosts: join(folder, 'hosts'),
+        resolvConf: join(folder, 'resolv.conf'),
+      },
+    };
+  }
+
+  folderOf(id: ContainerId): string {
+    return join(this.#containers, id);
+  }
+
+  async make(record: ContainerRecord): Promise<void> {
+    const paths = this.pathsOf(record.config.id);
+    await mkdir(this.folderOf(record.config.id), { mode: 0o710 });
+    for (const folder of [paths.upperDir, paths.workDir, paths.mountPoint])
+      await mkdir(folder, { mode: 0o755 });
+    await this.save(record);
+  }
+
+  async save(record: ContainerRecord): Promise<void> {
+    await writeFileAtomic(join(this.folderOf(record.config.id), recordFile), JSON.stringify(record));
+  }
+
+  /** Gone at once for everybody; what the program has written may take a while. */
+  async remove(id: ContainerId): Promise<void> {
+    const leaving = join(this.#leaving, id);
+    try {
+      await rename(this.folderOf(id), leaving);
+    } catch (error) {
+      if (!isMissing(error)) throw error;
+    }
+    await rm(this.pathsOf(id).shimSocket, { force: true });
+    await rm(leaving, { recursive: true, force: true, maxRetries: 3 });
+  }
+
+  async ids(): Promise<ContainerId[]> {
+    const entries = await readdir(this.#containers, { withFileTypes: true });
+    return entries.filter((entry) => entry.isDirectory()).map((entry) => entry.name as ContainerId);
+  }
+
+  /** Undefined when the folder has no whole record: its creation was cut short. Throws when it cannot be understood. */
+  async load(id: ContainerId): Promise<ContainerRecord | undefined> {
+    let text: string;
+    try {
+      text = await readFile(join(this.folderOf(id), recordFile), 'utf8');
+    } catch (error) {
+      if (isMissing(error)) return undefined;
+      throw error;
+    }
+    if (text === '') return undefined;
+    const record = JSON.parse(text) as ContainerRecord;
+    if (record.format !== 1 || record.config.id !== id)
+      throw new Error(`not a container record of format 1: ${id}`);
+    return record;
+  }
+}
