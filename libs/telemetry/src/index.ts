@@ -1,1 +1,3 @@
+export { createTelemetry, type TelemetryOptions } from './create-telemetry.js';
+export type { TelemetryLimits } from './limits.js';
 export * from './port.js';
