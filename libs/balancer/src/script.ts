@@ -98,12 +98,14 @@ function deltaScript(previous: Ruleset, next: Ruleset): string {
  * open connections stay translated, since conntrack holds them.
  */
 export function diffPrograms(previous: BalancerProgram | undefined, next: BalancerProgram): string {
-  const after = buildRuleset(next);
-  if (!previous) return wholeScript(after);
-  const before = buildRuleset(previous);
-  return before.table === after.table && before.fixed === after.fixed
-    ? deltaScript(before, after)
-    : wholeScript(after);
+  return diffRulesets(previous && buildRuleset(previous), buildRuleset(next));
+}
+
+/** The same between rulesets, for a caller that keeps the last one. */
+export function diffRulesets(previous: Ruleset | undefined, next: Ruleset): string {
+  return previous?.table === next.table && previous.fixed === next.fixed
+    ? deltaScript(previous, next)
+    : wholeScript(next);
 }
 
 /** Removes the table of this tag; does nothing when there is none. */

@@ -51,7 +51,8 @@ interface Pass {
   view: ClusterView;
   subnets: Map<string, string>;
   networkFailures: Map<string, string>;
-  used: Map<string, Set<number>>;
+  /** Made when the first virtual IP is wanted: most passes want none, and there may be many tasks. */
+  used(): Map<string, Set<number>>;
   ports: PortRegistry;
 }
 
@@ -61,8 +62,8 @@ function allocateVirtualIp(
   network: Readonly<Network>,
 ): string | undefined {
   const subnet = storedPrefix(pass.subnets.get(network.id) ?? '');
-  const used = pass.used.get(network.id) ?? new Set();
-  pass.used.set(network.id, used);
+  const used = pass.used().get(network.id) ?? new Set();
+  pass.used().set(network.id, used);
   const gateway = gatewayOf(subnet);
   for (const range of virtualIpRanges(subnet, blocksTaken(network.blocks))) {
     const address = probe(range, hash32(service.id), (a) => a !== gateway && !used.has(a));
@@ -152,11 +153,12 @@ export function planNetworkAllocation(view: ClusterView, nowMs?: number): Change
     const subnet = planned?.subnet ?? (network.vni === undefined ? undefined : network.subnet);
     if (subnet !== undefined) subnets.set(network.id, subnet);
   }
+  let used: Map<string, Set<number>> | undefined;
   const pass: Pass = {
     view,
     subnets,
     networkFailures: plan.failures,
-    used: addressesInUse(view),
+    used: () => (used ??= addressesInUse(view)),
     ports: new PortRegistry(view),
   };
   const refused = new Map<string, string>();

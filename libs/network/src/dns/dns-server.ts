@@ -20,6 +20,8 @@ export interface DnsServerOptions {
   /** 53; tests use others. */
   port: number;
   upstreams: readonly string[];
+  /** How long one upstream may take; the default suits the world, tests wait less. */
+  upstreamTimeoutMs?: number;
   /** Networks of a container of this node, known before the cluster lists it as an endpoint. */
   networksOf(address: string): readonly string[] | undefined;
   /** Addresses of the node itself: it may ask for every name. */
@@ -27,7 +29,8 @@ export interface DnsServerOptions {
 }
 
 export class DnsServer {
-  private zone = new Zone();
+  private zone: Zone | undefined;
+  private makeZone: () => Zone = () => new Zone();
   private readonly forwarder: Forwarder;
   private datagrams: DatagramSocket | undefined;
   private streams: Server | undefined;
@@ -35,11 +38,18 @@ export class DnsServer {
   private rotation = 0;
 
   constructor(private readonly options: DnsServerOptions) {
-    this.forwarder = new Forwarder(options.upstreams);
+    this.forwarder = new Forwarder(options.upstreams, options.upstreamTimeoutMs);
   }
 
-  setZone(zone: Zone): void {
-    this.zone = zone;
+  /** Names change far more often than anyone asks, so the zone is made when the next question comes. */
+  setZone(makeZone: () => Zone): void {
+    this.makeZone = makeZone;
+    this.zone = undefined;
+  }
+
+  private currentZone(): Zone {
+    this.zone ??= this.makeZone();
+    return this.zone;
   }
 
   /** Binds; an earlier process of this node may take a moment to let go of the address. */
@@ -160,8 +170,9 @@ export class DnsServer {
       return undefined;
     }
     if (query.type !== 'query') return undefined;
-    const networks = this.scopeOf(client);
-    const response = answerFromZone(this.zone, query, networks, (addresses) => this.rotate(addresses));
+    const zone = this.currentZone();
+    const networks = this.scopeOf(zone, client);
+    const response = answerFromZone(zone, query, networks, (addresses) => this.rotate(addresses));
     if (response !== 'forward') return this.encode(query, response, transport);
     const relayed = await this.forwarder.forward(message, transport);
     return relayed ?? this.encode(query, respond(query, this.failureFor(query)), transport);
@@ -179,9 +190,9 @@ export class DnsServer {
       : encodeDatagram(response, datagramLimitBytes(query));
   }
 
-  private scopeOf(client: string): readonly string[] {
-    if (this.options.nodeAddresses.includes(client)) return this.zone.allNetworks();
-    return this.options.networksOf(client) ?? this.zone.networksOf(client);
+  private scopeOf(zone: Zone, client: string): readonly string[] {
+    if (this.options.nodeAddresses.includes(client)) return zone.allNetworks();
+    return this.options.networksOf(client) ?? zone.networksOf(client);
   }
 
   /** Each answer starts one further, since many clients take the first address only. */

@@ -4,7 +4,7 @@ import { createSocket } from 'node:dgram';
 import { connect } from 'node:net';
 
 const upstreamsMax = 3;
-const upstreamTimeoutMs = 2000;
+const upstreamTimeoutMsDefault = 2000;
 /** Further questions are refused at once instead of growing a queue nobody waits for. */
 const inFlightMax = 1024;
 const messageBytesMax = 65_535;
@@ -25,7 +25,10 @@ export class Forwarder {
   private readonly upstreams: readonly Upstream[];
   private inFlight = 0;
 
-  constructor(upstreams: readonly string[]) {
+  constructor(
+    upstreams: readonly string[],
+    private readonly timeoutMs = upstreamTimeoutMsDefault,
+  ) {
     this.upstreams = upstreams.slice(0, upstreamsMax).map(parseUpstream);
   }
 
@@ -35,7 +38,9 @@ export class Forwarder {
     this.inFlight++;
     try {
       for (const upstream of this.upstreams) {
-        const answer = await (transport === 'udp' ? askUdp(upstream, message) : askTcp(upstream, message));
+        const answer = await (transport === 'udp'
+          ? askUdp(upstream, message, this.timeoutMs)
+          : askTcp(upstream, message, this.timeoutMs));
         if (answer) return answer;
       }
       return undefined;
@@ -49,7 +54,7 @@ export class Forwarder {
  * One socket per question: its random port and a fresh id are what keeps others from forging the answer.
  * The answer must also carry the question it was asked.
  */
-function askUdp(upstream: Upstream, message: Buffer): Promise<Buffer | undefined> {
+function askUdp(upstream: Upstream, message: Buffer, timeoutMs: number): Promise<Buffer | undefined> {
   return new Promise((resolve) => {
     const socket = createSocket('udp4');
     const id = randomInt(65_536);
@@ -63,7 +68,7 @@ function askUdp(upstream: Upstream, message: Buffer): Promise<Buffer | undefined
       socket.close();
       resolve(answer);
     };
-    const timer = setTimeout(() => finish(undefined), upstreamTimeoutMs);
+    const timer = setTimeout(() => finish(undefined), timeoutMs);
     socket.on('error', () => finish(undefined));
     socket.on('message', (answer) => {
       if (answer.length < 12 || answer.readUInt16BE(0) !== id || !sameQuestion(message, answer)) return;
@@ -92,7 +97,7 @@ function sameQuestion(asked: Buffer, answered: Buffer): boolean {
   return text(asked) === text(answered);
 }
 
-function askTcp(upstream: Upstream, message: Buffer): Promise<Buffer | undefined> {
+function askTcp(upstream: Upstream, message: Buffer, timeoutMs: number): Promise<Buffer | undefined> {
   return new Promise((resolve) => {
     const chunks: Buffer[] = [];
     let received = 0;
@@ -102,7 +107,7 @@ function askTcp(upstream: Upstream, message: Buffer): Promise<Buffer | undefined
       socket.destroy();
       resolve(answer);
     };
-    const timer = setTimeout(() => finish(undefined), upstreamTimeoutMs);
+    const timer = setTimeout(() => finish(undefined), timeoutMs);
     socket.on('error', () => finish(undefined));
     socket.on('close', () => finish(undefined));
     socket.on('data', (chunk) => {

@@ -1,5 +1,6 @@
 /** A network program as kernel objects: devices, neighbours, forwarding entries, routes and rules. Pure. */
 import type { NetworkItem, PeerItem } from '#libs/model';
+import { parseIpv4 } from '../ipv4.js';
 import type { NetworkProgram } from '../port.js';
 import { nodeMacAddress, overlayDevice, peerMark, rulePriorities } from './names.js';
 
@@ -90,9 +91,19 @@ function addNetwork(
   }
 }
 
+/** False for an address that no other machine can have: one such peer must not cost the node its whole network. */
+function isReachable(address: string, own: string): boolean {
+  const value = parseIpv4(address);
+  if (value === undefined || address === own) return false;
+  const first = value >>> 24;
+  return first !== 0 && first !== 127 && first < 224;
+}
+
 export function desiredKernelState(program: NetworkProgram, options: DesiredStateOptions): KernelState {
   const state = emptyKernelState();
-  const peers = program.peers.filter((peer) => peer.id !== program.self && peer.address !== options.address);
+  const peers = program.peers.filter(
+    (peer) => peer.id !== program.self && isReachable(peer.address, options.address),
+  );
   const networks = [...program.networks].sort((a, b) => a.vni - b.vni);
   for (const network of networks) addNetwork(state, network, peers, program, options);
   const first = networks[0];

@@ -2,8 +2,8 @@
 import { existsSync } from 'node:fs';
 import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { diffPrograms, readGeneration, removalScript, tableName } from '#libs/balancer';
-import type { BalancerProgram } from '#libs/balancer';
+import { buildRuleset, diffRulesets, readGeneration, removalScript, tableName } from '#libs/balancer';
+import type { BalancerProgram, Ruleset } from '#libs/balancer';
 import { EnxameError } from '#libs/model';
 import type { ContainerInterface, NetworkId, TaskNetwork } from '#libs/model';
 import { DnsServer } from '../dns/dns-server.js';
@@ -31,6 +31,8 @@ const dnsPort = 53;
 const overlayOverheadBytes = 50;
 const tagPattern = /^[a-z0-9]{1,8}$/;
 const programFile = 'program.json';
+/** Many programs may come in a row; only the last is worth the disk's time. */
+const saveDelayMs = 300;
 const auditIntervalMs = 15_000;
 /** Containers whose addresses are remembered before the cluster lists them; the oldest are forgotten first. */
 const rememberedAddressesMax = 10_000;
@@ -49,12 +51,14 @@ class KernelNodeNetwork implements NodeNetwork {
   private program: NetworkProgram | undefined;
   /** What the kernel has for certain; absent after a failure or at the start, and then everything is set anew. */
   private kernel: KernelState | undefined;
-  private balancer: BalancerProgram | undefined;
+  private balancer: { program: BalancerProgram; ruleset: Ruleset } | undefined;
   private containerMtu = 1500 - overlayOverheadBytes;
   private pending: Waiter[] = [];
   private working: Promise<void> | undefined;
   private timeouts: ConntrackTimeouts | undefined;
   private tableRead: Promise<string> | undefined;
+  private saving: Promise<void> = Promise.resolve();
+  private saveTimer: NodeJS.Timeout | undefined;
   private auditTimer: NodeJS.Timeout | undefined;
   private closed = false;
 
@@ -100,6 +104,8 @@ class KernelNodeNetwork implements NodeNetwork {
     this.closed = true;
     clearInterval(this.auditTimer);
     await this.working?.catch(() => undefined);
+    if (this.saveTimer) this.saveSoon();
+    await this.saving;
     await this.dns.close();
   }
 
@@ -244,14 +250,14 @@ class KernelNodeNetwork implements NodeNetwork {
   /** Restarting a firewall service flushes every table, ours too; nobody tells us, so we look. */
   private async audit(): Promise<void> {
     if (!this.balancer || this.working || this.closed) return;
-    const { generation, tag } = this.balancer;
+    const { generation, tag } = this.balancer.program;
     const { stdout } = await runCommand('nft', ['-j', 'list', 'set', 'ip', tableName(tag), 'generation']);
     // Per network namespace, unlike /sys/class/net, which shows the namespace it was mounted in.
     const devices = [...(this.kernel?.devices.keys() ?? [])];
     const whole = devices.every((device) => existsSync(`/proc/sys/net/ipv4/conf/${device}`));
     if (whole && readGeneration(stdout) === generation) return;
     // A program that came meanwhile has set the kernel anew or is about to.
-    if (this.balancer?.generation !== generation || this.working) return;
+    if (this.balancer?.program.generation !== generation || this.working) return;
     this.kernel = undefined;
     this.balancer = undefined;
     await this.enqueue();
@@ -271,18 +277,21 @@ class KernelNodeNetwork implements NodeNetwork {
       singleRoutes: this.singleRoutes.update(program, Date.now()),
     });
     const changes = diffKernelStates(observed, wanted, fresh);
-    await this.runBatch('ip', changes.addIp);
+    const failures = await this.runBatch('ip', changes.addIp);
     for (const device of changes.newDevices) await prepareOverlayDevice(device);
-    await this.runBatch('bridge', changes.addBridge);
+    failures.push(...(await this.runBatch('bridge', changes.addBridge)));
     const balancer = balancerProgramOf(program, this.options, this.withdrawn);
-    const script = diffPrograms(this.balancer, balancer);
+    const ruleset = buildRuleset(balancer);
+    const script = diffRulesets(this.balancer?.ruleset, ruleset);
     if (script !== '') await this.runNft(script, 'balancer.nft');
-    await this.flushUdpFlows(vanishedBackends(this.balancer, balancer));
+    await this.flushUdpFlows(vanishedBackends(this.balancer?.program, balancer));
+    // The balancer comes first: a route that cannot be set must not keep dead endpoints in it.
+    if (failures.length > 0) throw new EnxameError('internal', failures.join('; '));
     this.kernel = wanted;
-    this.balancer = balancer;
+    this.balancer = { program: balancer, ruleset };
     await this.removeObjects(changes.removeIp, forwardingRemovals(observed, wanted));
-    this.dns.setZone(new Zone(this.withoutWithdrawn(program)));
-    await this.saveProgram(program);
+    this.dns.setZone(() => new Zone(this.withoutWithdrawn(program)));
+    this.saveTimer ??= setTimeout(() => this.saveSoon(), saveDelayMs).unref();
   }
 
   private withoutWithdrawn(program: NetworkProgram): NetworkProgram {
@@ -294,8 +303,11 @@ class KernelNodeNetwork implements NodeNetwork {
     return { ...program, balance };
   }
 
-  private async runBatch(program: 'ip' | 'bridge', lines: readonly string[]): Promise<void> {
-    if (lines.length > 0) await mustRun(program, ['-batch', '-'], `${lines.join('\n')}\n`);
+  /** Runs every line, whatever becomes of the others; gives the tool's complaints. */
+  private async runBatch(program: 'ip' | 'bridge', lines: readonly string[]): Promise<string[]> {
+    if (lines.length === 0) return [];
+    const { code, stderr } = await runCommand(program, ['-force', '-batch', '-'], `${lines.join('\n')}\n`);
+    return code === 0 ? [] : [`${program} -batch failed: ${stderr || `exit code ${code}`}`];
   }
 
   /** What is to go may be gone already, taken along by a device or by someone else; that is no failure. */
@@ -339,10 +351,17 @@ class KernelNodeNetwork implements NodeNetwork {
   }
 
   /** A copy for the next start: names and routes are right before the leader is heard again. */
-  private async saveProgram(program: NetworkProgram): Promise<void> {
+  private saveSoon(): void {
+    clearTimeout(this.saveTimer);
+    this.saveTimer = undefined;
+    this.saving = this.saving.then(() => this.saveProgram());
+  }
+
+  private async saveProgram(): Promise<void> {
+    if (!this.program) return;
     const file = join(this.options.stateDir, programFile);
     try {
-      await writeFile(`${file}.new`, JSON.stringify(program));
+      await writeFile(`${file}.new`, JSON.stringify(this.program));
       await rename(`${file}.new`, file);
     } catch {
       // On a full disk an older copy is the best there is; the leader's next program makes up for it.
