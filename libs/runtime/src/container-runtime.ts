@@ -121,6 +121,11 @@ class ShimRuntime implements ContainerRuntime {
     this.#launcher.close();
   }
 
+  async shutDown(): Promise<void> {
+    await this.#launcher.shutdown();
+    await this.close();
+  }
+
   async create(config: ContainerConfig): Promise<ContainerState> {
     checkConfig(config);
     if (this.#containers.size >= containersMax) {

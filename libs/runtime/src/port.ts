@@ -206,6 +206,8 @@ export interface ContainerRuntime {
   start(): Promise<void>;
   /** Lets go of everything; containers and shims keep running. */
   close(): Promise<void>;
+  /** As `close`, and ends the launcher, for a node that is taken down. Containers that run go on. */
+  shutDown(): Promise<void>;
   /** Writes the container to disk; nothing runs yet. `conflict` when the name is taken. */
   create(config: ContainerConfig): Promise<ContainerState>;
   /** Runs it. Rejects with the kernel step that failed; the container is then `exited` with code 127 or 126. */
