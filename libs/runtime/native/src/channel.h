@@ -2,10 +2,11 @@
  * What a keeper and a process it starts say to each other until the exec, over a SOCK_SEQPACKET pair:
  *
  *   keeper                                 process
- *     clone3 ------------------------------> (waits)
- *     joins it to cgroups, makes its veths
- *     GO ---------------------------------->
- *                                            namespaces, mounts, pivot_root, limits
+ *     clone3 ------------------------------> its root and mounts
+ *     makes its veths
+ *     INTERFACES --------------------------> addresses and routes
+ *     joins it to cgroups
+ *     JOINED ------------------------------> cgroup namespace, pivot_root, limits
  *     <------------------------ DEVPTS + fd   so that later terminals need no path in the container
  *     <---------------------- TERMINAL + fd   the master of its own terminal
  *     <-------------------------------- HELD
@@ -18,8 +19,13 @@
 
 #include "error.h"
 
+/*
+ * Joining a v1 cgroup waits for an RCU grace period of the whole machine (about 10 ms), so the process goes on with its
+ * mounts meanwhile; it waits for JOINED before anything shows or depends on the cgroup, above all before the exec.
+ */
 enum channel_message {
-  CHANNEL_GO = 1,
+  CHANNEL_INTERFACES = 1,
+  CHANNEL_JOINED,
   CHANNEL_DEVPTS,
   CHANNEL_TERMINAL,
   CHANNEL_HELD,

@@ -32,7 +32,31 @@ struct setup {
   /* A procfs of our own that is mounted nowhere: nothing of the container can stand in its way. */
   int procfs;
   int terminal;
+  bool has_interfaces;
+  bool has_cgroups;
 };
+
+static int await_keeper(struct setup *setup, enum channel_message message, struct error *err) {
+  int fd = -1;
+  int received = channel_receive(setup->inside->channel, &fd, err);
+  return received == (int)message ? 0 : fail(err, EPIPE, "the keeper is gone");
+}
+
+static int need_interfaces(struct setup *setup, struct error *err) {
+  if (setup->has_interfaces) return 0;
+  setup->has_interfaces = true;
+  return await_keeper(setup, CHANNEL_INTERFACES, err);
+}
+
+/* The cgroup namespace shows the cgroup of the moment as its root, so it is made after the keeper's joins. */
+static int need_cgroups(struct setup *setup, struct error *err) {
+  if (setup->has_cgroups) return 0;
+  setup->has_cgroups = true;
+  if (need_interfaces(setup, err) < 0 || await_keeper(setup, CHANNEL_JOINED, err) < 0) return -1;
+  const struct operation *namespaces = find_operation(setup->plan, OP_NAMESPACES);
+  bool wanted = setup->inside->container < 0 && namespaces && namespaces->namespaces.cgroup;
+  return !wanted || unshare(CLONE_NEWCGROUP) == 0 ? 0 : fail(err, errno, "make a cgroup namespace");
+}
 
 static int open_procfs(struct setup *setup, struct error *err) {
   if (setup->procfs < 0) setup->procfs = make_filesystem("proc", "proc", NULL, 0, err);
@@ -123,6 +147,7 @@ static int build_root(struct setup *setup, const struct operation *operation, st
   if (root < 0) return fail(err, EINVAL, "operation %d comes before the root", (int)operation->kind);
   switch (operation->kind) {
     case OP_MOUNT:
+      if (!strncmp(operation->mount.type, "cgroup", 6) && need_cgroups(setup, err) < 0) return -1;
       return mount_filesystem(root, operation, err);
     case OP_BIND:
       return mount_bind(root, operation, err);
@@ -169,7 +194,7 @@ static int execute(struct setup *setup, const struct operation *operation, struc
     case OP_EXEC:
       return 0;
     case OP_INTERFACE:
-      return configure_container_end(operation, err);
+      return need_interfaces(setup, err) < 0 ? -1 : configure_container_end(operation, err);
     case OP_LOOPBACK:
       return set_loopback_up(err);
     case OP_HOSTNAME:
@@ -183,13 +208,6 @@ static int execute(struct setup *setup, const struct operation *operation, struc
     default:
       return build_root(setup, operation, err);
   }
-}
-
-/* The cgroup namespace shows the cgroup of the moment as its root, so it is made after the keeper's joins. */
-static int make_late_namespaces(const struct plan *plan, struct error *err) {
-  const struct operation *namespaces = find_operation(plan, OP_NAMESPACES);
-  if (!namespaces || !namespaces->namespaces.cgroup) return 0;
-  return unshare(CLONE_NEWCGROUP) == 0 ? 0 : fail(err, errno, "make a cgroup namespace");
 }
 
 static int enter_container(const struct plan *plan, int container, struct error *err) {
@@ -288,22 +306,20 @@ static int execute_program(struct setup *setup, struct error *err) {
 }
 
 static int set_up(struct setup *setup, struct error *err) {
-  int channel = setup->inside->channel;
-  int fd = -1;
   /* The container must not trace or read this process while it still has rights; exec resets this. */
   if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0) return fail(err, errno, "hide the process");
   reset_signals();
   umask(0);
-  if (channel_receive(channel, &fd, err) != CHANNEL_GO) return fail(err, EPIPE, "the keeper is gone");
   setup->null_device = open_null_device(O_RDONLY, err);
   if (setup->null_device < 0) return -1;
-  bool enter = setup->inside->container >= 0;
-  if (enter ? enter_container(setup->plan, setup->inside->container, err) : make_late_namespaces(setup->plan, err)) return -1;
+  int container = setup->inside->container;
+  /* setns into the cgroup namespace needs no join: what it shows is the container's root either way. */
+  if (container >= 0 && enter_container(setup->plan, container, err) < 0) return -1;
   for (uint32_t i = 0; i < setup->plan->count; i++) {
     if (execute(setup, &setup->plan->operations[i], err) < 0) return -1;
   }
-  if (make_workdir(setup->plan, err) < 0 || take_stdio(setup, err) < 0) return -1;
-  return wait_for_start(setup->plan, channel, err);
+  if (need_cgroups(setup, err) < 0 || make_workdir(setup->plan, err) < 0 || take_stdio(setup, err) < 0) return -1;
+  return wait_for_start(setup->plan, setup->inside->channel, err);
 }
 
 void run_inside(const struct plan *plan, struct inside *inside) {

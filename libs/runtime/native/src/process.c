@@ -145,12 +145,26 @@ static int await_process(struct process *process, struct ends *ends, struct erro
   }
 }
 
+static int tell_process(int channel, enum channel_message message, struct error *err) {
+  return channel_send(channel, message, -1) == 0 ? 0 : fail(err, errno, "start the new process");
+}
+
 static int set_up_process(const struct plan *plan, const struct container *container, struct process *process,
                           struct ends *ends, struct error *err) {
-  if (join_cgroups(plan, process->pid, err) < 0) return -1;
-  if (!container && make_interfaces(plan, process->pid, err) < 0) return -1;
-  if (channel_send(process->channel, CHANNEL_GO, -1) < 0) return fail(err, errno, "start the new process");
-  return await_process(process, ends, err);
+  struct error own = {0};
+  bool ready = (container || make_interfaces(plan, process->pid, &own) == 0) &&
+               tell_process(process->channel, CHANNEL_INTERFACES, &own) == 0 &&
+               join_cgroups(plan, process->pid, &own) == 0 &&
+               tell_process(process->channel, CHANNEL_JOINED, &own) == 0;
+  /* A process that has failed already is gone, which makes all of the above fail: its own reason is the true one. */
+  if (!ready) shutdown(process->channel, SHUT_WR);
+  if (await_process(process, ends, err) < 0) {
+    if (!ready && err->code == EPIPE) *err = own;
+    return -1;
+  }
+  if (ready) return 0;
+  *err = own;
+  return -1;
 }
 
 static int clone_process(const struct plan *plan, const struct container *container, struct process *process,

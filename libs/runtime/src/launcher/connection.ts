@@ -5,6 +5,9 @@ import { encodeFrame, FrameReader, type Frame } from './wire.js';
 /** `sun_path` of Linux holds 107 bytes and a NUL; Node cuts a longer one without a word. */
 const socketPathBytesMax = 107;
 
+/** The last: a shim that ended while the connection waited to be accepted. */
+const nobodyListens = new Set(['ENOENT', 'ECONNREFUSED', 'ECONNRESET']);
+
 export interface FrameListener {
   frame(frame: Frame): void;
   /** Once. With an error when the peer broke the protocol or the socket failed. */
@@ -41,7 +44,7 @@ export class FrameConnection {
       socket.once('error', resolve);
     });
     if (error === undefined) return new FrameConnection(socket, listener);
-    if (error.code === 'ENOENT' || error.code === 'ECONNREFUSED') return undefined;
+    if (error.code !== undefined && nobodyListens.has(error.code)) return undefined;
     throw new EnxameError('unavailable', `connect to ${path}`, { cause: error });
   }
 
