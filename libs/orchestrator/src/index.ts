@@ -2,3 +2,4 @@
 export { planOrchestration, planService } from './plan.js';
 export type { Plan, PlanningInput } from './planning.js';
 export { isRolloutActive } from './rollout-status.js';
+export { TemplateComparison } from './template.js';

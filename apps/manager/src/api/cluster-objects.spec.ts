@@ -1,5 +1,7 @@
 import type { Change, ServiceId, TaskState } from '#libs/model';
+import type { PlainObjects } from '#libs/store';
 import { expect } from 'chai';
+import { EventPublisher } from './events/event-publisher.js';
 import { managerId, openTestApi, smallCluster, testTimeMs, workerId, type TestApi } from './test-api.js';
 
 const serviceId = 'svc'.padEnd(25, '0') as ServiceId;
@@ -28,7 +30,7 @@ function service(): Change[] {
           serviceId,
           serviceName: 'web',
           serviceLabels: { stack: 'st' },
-          taskTemplate: template,
+          taskTemplate: id === 'r2' ? template : { ContainerSpec: { Image: 'demo:0' } },
         },
       }),
     ),
@@ -60,9 +62,14 @@ function task(id: string, slot: number, revisionId: string, state: TaskState): C
 
 describe('cluster objects of the API', () => {
   let api: TestApi;
+  let cluster: PlainObjects;
 
+  before(async () => {
+    cluster = await smallCluster();
+    api = await openTestApi(cluster);
+  });
   beforeEach(async () => {
-    api = await openTestApi(await smallCluster());
+    api.store.reset(cluster);
     await api.store.propose([
       {
         op: 'patch',
@@ -75,7 +82,7 @@ describe('cluster objects of the API', () => {
       task('tb', 2, 'r1', 'failed'),
     ]);
   });
-  afterEach(() => api.close());
+  after(() => api.close());
 
   it('shows a task as Docker does', async () => {
     const { body } = await api.call('GET', '/tasks/ta');
@@ -120,6 +127,20 @@ describe('cluster objects of the API', () => {
       expect((body as { ID: string }[]).map(({ ID }) => ID)).to.deep.equal(expected);
     });
   }
+
+  it('takes a task for up to date while nothing that it runs has changed', async () => {
+    const service = (): unknown => api.store.view().services.get(serviceId);
+    const spec = {
+      Name: 'web',
+      TaskTemplate: { ...template, Resources: {} },
+      Mode: { Replicated: { Replicas: 3 } },
+    };
+    const { version } = service() as { version: number };
+    expect((await api.call('POST', `/services/web/update?version=${version}`, spec)).status).to.equal(200);
+    expect(service()).not.to.have.property('revisionId', 'r2');
+    const { body } = await api.call('GET', `/tasks?filters={"_up-to-date":["true"],"service":["web"]}`);
+    expect((body as { ID: string }[]).map(({ ID }) => ID)).to.deep.equal(['ta']);
+  });
 
   it('refuses an unknown desired state', async () => {
     expect((await api.call('GET', '/tasks?filters={"desired-state":["runing"]}')).status).to.equal(400);
@@ -237,6 +258,19 @@ describe('cluster objects of the API', () => {
       status: 404,
       body: { message: 'page not found' },
     });
+  });
+
+  it('streams what happened to the cluster', async () => {
+    const publisher = new EventPublisher(api.store, api.telemetry);
+    publisher.start();
+    await api.call('POST', '/networks/create', { Name: 'ov', Driver: 'overlay' });
+    publisher.stop();
+    const seconds = Math.ceil(testTimeMs / 1000);
+    const filters = encodeURIComponent('{"type":{"network":true}}');
+    const { body } = await api.call('GET', `/events?since=1&until=${seconds}&filters=${filters}`);
+    expect(body).to.deep.include({ Type: 'network', Action: 'create', scope: 'swarm' });
+    expect(body).to.have.nested.property('Actor.Attributes.name', 'ov');
+    expect((await api.call('GET', '/events?since=then')).status).to.equal(400);
   });
 
   it('tells the agent of the cluster', async () => {

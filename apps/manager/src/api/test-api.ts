@@ -11,7 +11,7 @@ import {
   type TableName,
 } from '#libs/model';
 import { viewOf, withChanges, type PlainObjects } from '#libs/store';
-import type { Telemetry } from '#libs/telemetry';
+import { createTelemetry, type Telemetry } from '#libs/telemetry';
 import { createRootCa } from '#libs/pki';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { request as httpRequest } from 'node:http';
@@ -32,6 +32,11 @@ export class MemoryStore implements ClusterStore {
 
   view(): ClusterView {
     return this.#view;
+  }
+
+  /** Begins again with these objects. */
+  reset(objects: PlainObjects): void {
+    this.#view = viewOf(objects);
   }
 
   async propose(changes: Change[]): Promise<{ index: number }> {
@@ -119,6 +124,7 @@ export async function smallCluster(): Promise<PlainObjects> {
 
 export interface TestApi {
   store: MemoryStore;
+  telemetry: Telemetry;
   socketPath: string;
   call(method: string, path: string, body?: unknown): Promise<{ status: number; body: unknown }>;
   close(): Promise<void>;
@@ -128,6 +134,8 @@ export async function openTestApi(objects: PlainObjects, engines?: EngineDirecto
   const folder = mkdtempSync(join(tmpdir(), 'enxame-api-'));
   const socketPath = join(folder, 'manager.sock');
   const store = new MemoryStore(objects);
+  const telemetry = createTelemetry({});
+  await telemetry.start();
   const listener: ApiListener = await createApiListener({
     store,
     config: { address: '10.9.0.1', clusterPort: 2377, managerSocket: socketPath } as NodeConfig,
@@ -135,7 +143,7 @@ export async function openTestApi(objects: PlainObjects, engines?: EngineDirecto
     newId: countingIds(),
     randomBytes: (length) => Buffer.alloc(length, 1),
     leadership: { leaderId: () => 'r1' },
-    telemetry: { async *events() {} } as unknown as Telemetry,
+    telemetry,
     engines: engines ?? {
       engineAddress: () => undefined,
       tls: () => ({ keyPem: '', certificatePem: '', rootCertificatePem: '' }),
@@ -145,10 +153,12 @@ export async function openTestApi(objects: PlainObjects, engines?: EngineDirecto
   await listener.listen(socketPath);
   return {
     store,
+    telemetry,
     socketPath,
     call: (method, path, body) => call(socketPath, method, path, body),
     async close() {
       await listener.close();
+      await telemetry.close();
       rmSync(folder, { recursive: true, force: true });
     },
   };

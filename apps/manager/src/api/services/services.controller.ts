@@ -1,10 +1,11 @@
 /** `/services`. Logs are streamed beside the framework, see logs/. */
 import { labelsMatch, anyValue, parseFilters, queryFlag } from '#libs/docker-api';
 import { EnxameError, type ClusterStore, type Service, type ServiceSpec } from '#libs/model';
-import { Body, Controller, Delete, Get, HttpCode, Inject, Param, Post, Query } from '@nestjs/common';
+import { Body, Controller, Delete, Get, Headers, HttpCode, Inject, Param, Post, Query } from '@nestjs/common';
 import { bodyOf } from '../edge/body.js';
 import { findService, parseVersion } from '../edge/lookup.js';
 import { storeToken } from '../edge/providers.js';
+import { registryAuthWarnings } from './registry-auth.js';
 import { ServiceSpecDto } from './service-spec.dto.js';
 import { ServiceWriter } from './service-writer.js';
 import { presentService } from './service.presenter.js';
@@ -36,8 +37,11 @@ export class ServicesController {
 
   @Post('create')
   @HttpCode(201)
-  async create(@Body(bodyOf(ServiceSpecDto)) spec: ServiceSpec): Promise<unknown> {
-    return { ID: await this.writer.create(spec), Warnings: null };
+  async create(
+    @Headers('x-registry-auth') auth: string | undefined,
+    @Body(bodyOf(ServiceSpecDto)) spec: ServiceSpec,
+  ): Promise<unknown> {
+    return { ID: await this.writer.create(spec), Warnings: registryAuthWarnings(auth) };
   }
 
   @Get(':id')
@@ -53,6 +57,7 @@ export class ServicesController {
     @Param('id') id: string,
     @Query('version') versionText: string | undefined,
     @Query('rollback') rollback: string | undefined,
+    @Headers('x-registry-auth') auth: string | undefined,
     @Body(bodyOf(ServiceSpecDto)) spec: ServiceSpec,
   ): Promise<unknown> {
     const version = parseVersion(versionText);
@@ -60,7 +65,7 @@ export class ServicesController {
     else if (rollback === undefined || rollback === '' || rollback === 'none') {
       await this.writer.update(id, version, spec);
     } else throw new EnxameError('invalid-argument', 'invalid rollback: must be "previous" or "none"');
-    return { Warnings: null };
+    return { Warnings: registryAuthWarnings(auth) };
   }
 
   @Delete(':id')

@@ -1,4 +1,5 @@
 import type { Service, ServiceSpec } from '#libs/model';
+import type { PlainObjects } from '#libs/store';
 import { expect } from 'chai';
 import { openTestApi, smallCluster, type TestApi } from '../test-api.js';
 
@@ -26,11 +27,16 @@ const withPorts = (...Ports: Sent[]): Sent => ({ ...web, EndpointSpec: { Mode: '
 
 describe('/services', () => {
   let api: TestApi;
+  let cluster: PlainObjects;
 
-  beforeEach(async () => {
-    api = await openTestApi(await smallCluster());
+  before(async () => {
+    cluster = await smallCluster();
+    api = await openTestApi(cluster);
   });
-  afterEach(() => api.close());
+  beforeEach(() => {
+    api.store.reset(cluster);
+  });
+  after(() => api.close());
 
   async function create(body: unknown = web): Promise<string> {
     const answer = await api.call('POST', '/services/create', body);

@@ -1,6 +1,14 @@
 /** Which tasks a list is asked for. */
 import { anyValue, labelsMatch, parseFilters } from '#libs/docker-api';
-import { EnxameError, type ClusterView, type NodeId, type Task, type TaskId } from '#libs/model';
+import {
+  EnxameError,
+  satisfiesConstraints,
+  type ClusterView,
+  type NodeId,
+  type Task,
+  type TaskId,
+} from '#libs/model';
+import { TemplateComparison } from '#libs/orchestrator';
 
 const filterNames = ['desired-state', 'id', 'label', 'name', 'node', 'service', '_up-to-date', 'runtime'];
 const desiredStates = ['running', 'shutdown', 'accepted', 'ready', 'complete', 'remove'];
@@ -25,6 +33,7 @@ export function listTasks(
       throw new EnxameError('invalid-argument', `invalid filter 'desired-state=${state}'`);
   }
   const upToDate = filters.get('_up-to-date')?.some((value) => value === 'true' || value === '1') ?? false;
+  const templates = new TemplateComparison(view);
   const matches = (task: Readonly<Task>): boolean =>
     anyValue(filters, 'id', (value) => task.id.startsWith(value)) &&
     anyValue(filters, 'name', (value) => taskName(view, task).startsWith(value)) &&
@@ -32,7 +41,7 @@ export function listTasks(
     anyValue(filters, 'node', (value) => isOnNode(view, task, value, self)) &&
     anyValue(filters, 'runtime', (value) => value === 'container') &&
     labelsMatch(filters, 'label', labelsOf(view, task)) &&
-    (!upToDate || isUpToDate(view, task));
+    (!upToDate || isUpToDate(view, task, templates));
   return candidates(view, filters.get('service')).filter(matches);
 }
 
@@ -69,6 +78,12 @@ function labelsOf(view: ClusterView, task: Readonly<Task>): Record<string, strin
   };
 }
 
-function isUpToDate(view: ClusterView, task: Readonly<Task>): boolean {
-  return view.services.get(task.serviceId)?.revisionId === task.revisionId;
+/** The rollout's own notion: what it would replace is not up to date, and the CLI's progress bars wait for the rest. */
+function isUpToDate(view: ClusterView, task: Readonly<Task>, templates: TemplateComparison): boolean {
+  const service = view.services.get(task.serviceId);
+  if (service === undefined) return false;
+  if (templates.same(task.revisionId, service.revisionId)) return true;
+  if (!templates.sameButForConstraints(task.revisionId, service.revisionId)) return false;
+  const node = task.nodeId === undefined ? undefined : view.nodes.get(task.nodeId);
+  return node !== undefined && satisfiesConstraints(node, service.spec.TaskTemplate.Placement?.Constraints);
 }
