@@ -18,8 +18,7 @@ export function planGlobal(board: ServiceBoard): void {
   }
   const cause = board.slots.size === 0 ? 'create' : 'scale';
   for (const node of view.nodes.all()) {
-    if (node.status.state !== 'ready' || node.spec.Availability !== 'active' || !board.allowsNode(node))
-      continue;
+    if (!board.acceptsGlobalTask(node.id)) continue;
     const slot = board.slots.get(node.id);
     if (slot?.tasks.some(isWanted)) continue;
     const newest = slot?.tasks.at(-1);

@@ -3,7 +3,7 @@
  * old task is asked to stop, whatever the service's update order: a move must not be felt. (Docker stops first.)
  */
 import type { ServiceBoard } from './service-board.js';
-import { isLive } from './standing.js';
+import { hasEnded, isLive, isWanted } from './standing.js';
 
 export function planMoves(board: ServiceBoard): void {
   // A global service's task has nowhere to go.
@@ -13,7 +13,9 @@ export function planMoves(board: ServiceBoard): void {
     const leaving = live.filter((task) => board.mustLeave(task));
     const last = leaving.at(-1);
     if (last === undefined) continue;
-    if (!live.some((task) => board.isKeeper(slot, task))) {
+    // A successor that ended is the restart planner's to replace, when its delay is over.
+    const succeeded = slot.tasks.some((task) => isWanted(task) && hasEnded(task));
+    if (!succeeded && !live.some((task) => board.isKeeper(slot, task))) {
       board.create({ slot: last.slot, cause: 'drain', revisionId: board.targetRevision(slot) });
     }
     for (const task of leaving) {

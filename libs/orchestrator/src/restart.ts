@@ -19,15 +19,20 @@ function planSlot(board: ServiceBoard, slot: Slot): void {
   const last = out.at(-1);
   if (last === undefined) return;
   const survivors = slot.tasks.filter((task) => isLive(task) && !isLost(view, task));
-  if (waitsForPreparation(board, slot, last)) return;
+  if (waitsForPreparation(board, slot, last)) {
+    for (const task of out) if (task !== last) retire(board, task);
+    return;
+  }
   // The successor goes into the plan before its predecessor's end: a plan that is cut in two repeats nothing.
   if (!survivors.some((task) => board.isKeeper(slot, task)) && mayRunHere(board, last)) {
     replace(board, slot, last, survivors);
   }
-  for (const task of out) {
-    const gone = task.nodeId !== undefined && nodeStanding(view, task.nodeId) === 'gone';
-    board.desire(task, gone ? 'remove' : 'shutdown');
-  }
+  for (const task of out) retire(board, task);
+}
+
+function retire(board: ServiceBoard, task: Readonly<Task>): void {
+  const gone = task.nodeId !== undefined && nodeStanding(board.input.view, task.nodeId) === 'gone';
+  board.desire(task, gone ? 'remove' : 'shutdown');
 }
 
 // A global service's slot is its node: where the node cannot run it there is nothing to replace.

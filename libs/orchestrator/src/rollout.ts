@@ -29,20 +29,25 @@ export function planRollout(board: ServiceBoard): void {
 
 function begin(board: ServiceBoard): boolean {
   const { updateStatus, revisionId } = board.service;
+  const dirty = board.sortedSlots().filter((slot) => isDirty(board, slot));
+  if (dirty.length === 0) return false;
   if (updateStatus !== undefined) {
-    // A paused rollout waits for the user, and the user's next change of the spec removes the status. A spec written
-    // after the last rollout ended is a new one even if its writer left the old status there.
-    const revision = board.input.view.revisions.get(revisionId);
+    // A paused rollout waits for the user, whose next change of the spec removes the status.
     const { completedAtMs } = updateStatus;
-    if (completedAtMs === undefined || revision === undefined || revision.createdAtMs <= completedAtMs)
-      return false;
+    if (completedAtMs === undefined) return false;
+    // A spec written after the last rollout ended is a new one even if its writer left the old status there.
+    const revision = board.input.view.revisions.get(revisionId);
+    const isNewer = revision !== undefined && revision.createdAtMs > completedAtMs;
+    // Nodes that were paused or away during the rollout of a global service get their turn when they are back.
+    const untried = (slot: Slot) => !slot.tasks.some((task) => task.revisionId === revisionId);
+    if (!isNewer && !(board.isGlobal && dirty.some(untried))) return false;
   }
-  if (!board.sortedSlots().some((slot) => isDirty(board, slot))) return false;
   board.patchService({ updateStatus: startedStatus(board.input.nowMs) });
   return true;
 }
 
 function isDirty(board: ServiceBoard, slot: Slot): boolean {
+  if (board.isGlobal && !board.acceptsGlobalTask(slot.key)) return false;
   const wanted = slot.tasks.filter(isWanted);
   if (wanted.length > 0) return !wanted.some((task) => board.isCurrent(task));
   // What ended for good under the old spec gets its chance under the new one.

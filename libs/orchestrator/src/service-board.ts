@@ -123,6 +123,12 @@ export class ServiceBoard {
     return satisfiesConstraints(node, this.template.Placement?.Constraints);
   }
 
+  /** True when a global service may get a new task on this node now. */
+  acceptsGlobalTask(nodeId: string): boolean {
+    const node = this.input.view.nodes.get(nodeId);
+    return node?.status.state === 'ready' && node.spec.Availability === 'active' && this.allowsNode(node);
+  }
+
   /** True when the task's node works but is not to keep this task: drained, or its labels or role changed. */
   mustLeave(task: Readonly<Task>): boolean {
     if (task.nodeId === undefined) return false;

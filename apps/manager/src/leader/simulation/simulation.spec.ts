@@ -6,7 +6,7 @@ import { World } from './world.js';
 
 const second = 1_000_000_000;
 const firstSeed = Number(process.env['SEED'] ?? 1);
-const seeds = Number(process.env['SEEDS'] ?? 60);
+const seeds = Number(process.env['SEEDS'] ?? 12);
 
 function worldFor(random: SeededRandom, nodes: number): World {
   const upTo = (ms: number) => () => random.below(ms);

@@ -70,6 +70,7 @@ export class World {
 
   /** Runs the loops until they have nothing more to do. */
   settle(): void {
+    let last: readonly Change[] = [];
     for (let pass = 0; pass < passesMax; pass++) {
       const { view, nowMs, newId } = this;
       const plan = planPass(leaderLoops, { view, nowMs, newId }, (loop, cause) => {
@@ -77,13 +78,15 @@ export class World {
       });
       this.#wakeAtMs = plan.wakeAtMs;
       if (plan.changes.length === 0) {
-        if (plan.wakeAtMs !== undefined && plan.wakeAtMs <= nowMs) throw new Error('the loops wake for nothing');
+        if (plan.wakeAtMs !== undefined && plan.wakeAtMs <= nowMs)
+          throw new Error('the loops wake for nothing');
         this.agents.observe(this.view, nowMs);
         return;
       }
+      last = plan.changes;
       this.commit(plan.changes.slice(0, this.loseRest(plan.changes.length)));
     }
-    throw new Error(`the loops still want changes after ${passesMax} passes`);
+    throw new Error(`the loops still want changes after ${passesMax} passes: ${JSON.stringify(last)}`);
   }
 
   /** Jumps to the next event within the time. False when there is none: time has passed and nothing happened. */
