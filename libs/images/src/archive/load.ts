@@ -279,6 +279,8 @@ async function readDockerArchive(
       layers.push({ ...(await files.keep(name)), mediaType: await files.layerMediaType(name) });
     }
     const bytes = composeManifest(config, layers);
+    // Composed here, but its limits are the same.
+    parseManifest(bytes);
     lease.hold(digestOf(bytes));
     const digest = await content.put(bytes);
     found.push({

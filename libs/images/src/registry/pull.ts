@@ -19,8 +19,9 @@ const indexDepthMax = 4;
 const progressPeriodMs = 100;
 const defaultAttemptsMax = 5;
 const defaultRetryDelayMs = 250;
-/** Another peer or the registry is asked sooner than a peer is asked again. */
-const peerAttemptsMax = 2;
+/** A peer that fails is not asked again: the next one or the registry is. A body that breaks off is gone on with. */
+const peerAttemptsMax = 1;
+const peerDownloadAttemptsMax = 2;
 
 export interface PullContext {
   storage: StorageParts;
@@ -212,7 +213,7 @@ class Pull {
         blob: layer,
         attemptsMax:
           this.client.endpoint.kind === 'peer'
-            ? peerAttemptsMax
+            ? peerDownloadAttemptsMax
             : (options.attemptsMax ?? defaultAttemptsMax),
         retryDelayMs: options.retryDelayMs ?? defaultRetryDelayMs,
         nowMs: storage.nowMs,

@@ -44,6 +44,8 @@ export class Catalog {
   private readonly entries = new Map<ImageId, Entry>();
   private names: Names = { tags: {}, digests: {} };
   private readonly changes = new Limiter(1);
+  /** What `referenced` answers, until an image comes or goes. */
+  private needed: Set<string> | undefined;
 
   constructor(
     private readonly records: ImageRecords,
@@ -84,12 +86,14 @@ export class Catalog {
   }
 
   /** Every blob and diff id that some image needs. */
-  referenced(): Set<string> {
+  referenced(): ReadonlySet<string> {
+    if (this.needed !== undefined) return this.needed;
     const all = new Set<string>();
     for (const { record, config } of this.entries.values()) {
       for (const digest of blobsOf(record)) all.add(digest);
       for (const diffId of config.diffIds) all.add(diffId);
     }
+    this.needed = all;
     return all;
   }
 
@@ -190,6 +194,7 @@ export class Catalog {
       changeNames(names);
       await this.records.writeNames(names);
       this.entries.set(image.id, { record, config: image.config });
+      this.needed = undefined;
       this.names = names;
     });
   }
@@ -219,6 +224,7 @@ export class Catalog {
       if (entry === undefined || names.some(({ imageId }) => imageId === id)) return undefined;
       await this.records.removeImage(id);
       this.entries.delete(id);
+      this.needed = undefined;
       return [...blobsOf(entry.record), ...entry.config.diffIds];
     });
   }
