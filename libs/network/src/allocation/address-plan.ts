@@ -37,18 +37,20 @@ export function gatewayOf(subnet: Prefix): number {
 }
 
 /** The ranges where virtual addresses live, best first: the first block, then those taken from the far end. */
-export function virtualIpRanges(subnet: Prefix, blocks: ReadonlySet<string>): Prefix[] {
+export function* virtualIpRanges(subnet: Prefix, blocks: ReadonlySet<string>): Generator<Prefix> {
   const length = blockLength(subnet);
-  if (length === undefined) return [subnet];
-  const ranges = [prefixAt(subnet.base, length)];
+  if (length === undefined) {
+    yield subnet;
+    return;
+  }
+  yield prefixAt(subnet.base, length);
   // Nodes take blocks from the low end, so both meet only when the subnet is full.
   const size = 2 ** (32 - length);
   for (let base = subnet.base + subnet.size - size; base > subnet.base; base -= size) {
     const range: Prefix = { base, length, size };
-    if (blocks.has(formatPrefix(range))) break;
-    ranges.push(range);
+    if (blocks.has(formatPrefix(range))) return;
+    yield range;
   }
-  return ranges;
 }
 
 /** The lowest block that no node has and that holds no virtual address. */

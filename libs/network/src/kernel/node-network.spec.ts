@@ -1,4 +1,5 @@
 /** Three nodes, a client and containers on a real kernel, each in its own network namespace. */
+import { readdirSync } from 'node:fs';
 import { expect } from 'chai';
 import type {
   BalanceItem,
@@ -366,5 +367,6 @@ describe('node network on the kernel', function () {
     expect(nft.stdout).to.equal('');
     const lo = await runCommand('ip', ['-n', a.namespace, '-br', 'addr', 'show', 'lo']);
     expect(lo.stdout).to.not.include(gateway);
+    expect(readdirSync(`${world.stateDir}/a`)).to.deep.equal([]);
   });
 });

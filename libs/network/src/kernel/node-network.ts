@@ -31,6 +31,7 @@ const dnsPort = 53;
 const overlayOverheadBytes = 50;
 const tagPattern = /^[a-z0-9]{1,8}$/;
 const programFile = 'program.json';
+const scriptFile = 'balancer.nft';
 /** Many programs may come in a row; only the last is worth the disk's time. */
 const saveDelayMs = 300;
 const auditIntervalMs = 15_000;
@@ -112,7 +113,8 @@ class KernelNodeNetwork implements NodeNetwork {
   async destroy(): Promise<void> {
     await this.close();
     const { tag, markBase, stateDir, linkLocalGateway } = this.options;
-    await this.runNft(removalScript(tag), 'destroy.nft');
+    // Through a pipe: the state folder may be gone already and is not to come back.
+    await this.pipeNft(removalScript(tag));
     const left = await readKernelState(tag, markBase);
     const changes = diffKernelStates(left, emptyKernelState(), false);
     const lines = [
@@ -283,7 +285,7 @@ class KernelNodeNetwork implements NodeNetwork {
     const balancer = balancerProgramOf(program, this.options, this.withdrawn);
     const ruleset = buildRuleset(balancer);
     const script = diffRulesets(this.balancer?.ruleset, ruleset);
-    if (script !== '') await this.runNft(script, 'balancer.nft');
+    if (script !== '') await this.runNft(script);
     await this.flushUdpFlows(vanishedBackends(this.balancer?.program, balancer));
     // The balancer comes first: a route that cannot be set must not keep dead endpoints in it.
     if (failures.length > 0) throw new EnxameError('internal', failures.join('; '));
@@ -322,16 +324,19 @@ class KernelNodeNetwork implements NodeNetwork {
    * nft takes a file: it cannot open the socket pair that Node gives a child as standard input. When the disk has no
    * room for one, `cat` makes a real pipe of it: a full disk must not keep dead endpoints in the balancer.
    */
-  private async runNft(script: string, name: string): Promise<void> {
-    const file = join(this.options.stateDir, name);
+  private async runNft(script: string): Promise<void> {
+    const file = join(this.options.stateDir, scriptFile);
     try {
       await mkdir(this.options.stateDir, { recursive: true });
       await writeFile(file, script);
     } catch {
-      await mustRun('sh', ['-c', 'cat | nft -f -'], script);
-      return;
+      return this.pipeNft(script);
     }
     await mustRun('nft', ['-f', file]);
+  }
+
+  private async pipeNft(script: string): Promise<void> {
+    await mustRun('sh', ['-c', 'cat | nft -f -'], script);
   }
 
   /**
