@@ -3,9 +3,6 @@ import type { NodeConfig, NodeDescription } from '#libs/model';
 import { readFileSync } from 'node:fs';
 import os from 'node:os';
 
-/** Go's names of architectures, which images and constraints use. */
-const architectures: Record<string, string> = { x64: 'amd64', arm64: 'arm64', arm: 'arm', ia32: '386' };
-
 export function describeNode(config: NodeConfig, engineVersion: string): NodeDescription {
   return {
     hostname: config.nodeName,
@@ -14,10 +11,6 @@ export function describeNode(config: NodeConfig, engineVersion: string): NodeDes
     resources: { nanoCpus: os.availableParallelism() * 1e9, memoryBytes: os.totalmem() },
     engine: { version: engineVersion, labels: {} },
   };
-}
-
-export function goArchitecture(): string {
-  return architectures[process.arch] ?? process.arch;
 }
 
 const upstreamsMax = 3;

@@ -1,0 +1,61 @@
+/** The node's own half of the Docker API: its containers, images and volumes, as routes and as what others ask of it. */
+import type { Route } from '#libs/docker-api';
+import type { ImageStore, PeerSource } from '#libs/images';
+import type { NodeConfig, NodeId } from '#libs/model';
+import type { NodeNetwork } from '#libs/network';
+import type { ContainerRuntime, VolumeStore } from '#libs/runtime';
+import type { TaskVolumes } from '../tasks/ports.js';
+import type { LocalContainers } from './front-door/cluster-forward.js';
+import { distributionRoutes, imageRoutes } from './images/index.js';
+import type { NodeCounts } from './system/node-status.js';
+
+export interface EngineOptions {
+  config: NodeConfig;
+  runtime: ContainerRuntime;
+  images: ImageStore;
+  network: NodeNetwork;
+  volumes: VolumeStore;
+  nodeId(): NodeId | undefined;
+  peersFor(reference: string): Promise<PeerSource[]>;
+  nowMs(): number;
+}
+
+export interface Engine {
+  routes: Route[];
+  /** What other nodes may ask besides. */
+  peerRoutes: Route[];
+  local: LocalContainers;
+  counts(): NodeCounts;
+  taskVolumes: TaskVolumes;
+}
+
+export function engineRoutes(options: EngineOptions): Engine {
+  const { runtime, images, volumes } = options;
+  return {
+    routes: imageRoutes({
+      images,
+      inUse: (id) => runtime.list().some(({ config }) => config.image.id === id),
+      peersFor: (reference) => options.peersFor(reference),
+      nowMs: () => options.nowMs(),
+    }),
+    peerRoutes: distributionRoutes(images),
+    local: {
+      hasContainer: (reference) =>
+        runtime.list().some(({ config }) => config.id.startsWith(reference) || config.name === reference),
+      hasExec: () => false,
+    },
+    counts: () => {
+      const running = runtime.list().filter(({ phase }) => phase === 'running').length;
+      const containers = runtime.list().length;
+      return { containers, running, stopped: containers - running, images: images.list().length };
+    },
+    taskVolumes: {
+      async ensure({ name, labels }) {
+        return (await volumes.create({ name, labels })).source;
+      },
+      async remove(name) {
+        if (volumes.get(name)) await volumes.remove(name);
+      },
+    },
+  };
+}

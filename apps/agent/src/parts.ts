@@ -1,0 +1,70 @@
+/** Makes the parts of the agent that need no small process, and gives them to NestJS. */
+import 'reflect-metadata';
+import { createImageStore } from '#libs/images';
+import type { NodeConfig } from '#libs/model';
+import { createNodeNetwork } from '#libs/network';
+import { createVolumeStore, type ContainerRuntime } from '#libs/runtime';
+import { createTelemetry } from '#libs/telemetry';
+import type { INestApplicationContext } from '@nestjs/common';
+import { NestFactory } from '@nestjs/core';
+import { join } from 'node:path';
+import { AgentModule } from './agent.module.js';
+import { dnsUpstreams } from './node/description.js';
+import type { Log } from './node/log.js';
+import { ManagerProcess } from './node/manager-process.js';
+
+export interface AgentParts {
+  config: NodeConfig;
+  configFile: string;
+  managerMain: string;
+  runtime: ContainerRuntime;
+  nowMs(): number;
+  log: Log;
+  failed(error: unknown, what: string): void;
+}
+
+export function startAgent(parts: AgentParts): Promise<INestApplicationContext> {
+  const { config, runtime, log } = parts;
+  const fraction = (): number => Math.random();
+  const module = AgentModule.forNode({
+    config,
+    runtime,
+    images: createImageStore({
+      dir: join(config.stateDir, 'images'),
+      clock: { nowMs: parts.nowMs },
+      log: (message, error) => parts.failed(error, message),
+      registry: { insecureHosts: config.insecureRegistries },
+    }),
+    network: createNodeNetwork({
+      ...config.network,
+      stateDir: join(config.stateDir, 'network'),
+      address: config.address,
+      dnsUpstreams: dnsUpstreams(),
+    }),
+    volumes: createVolumeStore({
+      stateDir: config.stateDir,
+      nowMs: parts.nowMs,
+      usedBy: (name) =>
+        runtime
+          .list()
+          .filter(({ config: { mounts } }) =>
+            mounts.some((mount) => mount.type === 'volume' && mount.name === name),
+          )
+          .map(({ config: { id } }) => id),
+    }),
+    // What the node's own API shows; the cluster's events and stats are kept by the leader.
+    telemetry: createTelemetry(),
+    manager: new ManagerProcess({
+      config,
+      configFile: parts.configFile,
+      mainFile: parts.managerMain,
+      fraction,
+      log,
+    }),
+    nowMs: parts.nowMs,
+    fraction,
+    log,
+    exit: (code) => process.exit(code),
+  });
+  return NestFactory.createApplicationContext(module, { logger: false, abortOnError: false });
+}
