@@ -130,9 +130,11 @@ class Driver implements RaftNode {
     this.core = undefined;
     this.rejectAll(new EnxameError('unavailable', 'raft: this member is stopping'));
     await this.snapshotting;
-    await this.wal?.close();
-    await this.lock?.release();
+    const { wal, lock } = this;
+    this.wal = undefined;
     this.lock = undefined;
+    await wal?.close();
+    await lock?.release();
   }
 
   propose(data: Uint8Array): Promise<ProposalResult> {

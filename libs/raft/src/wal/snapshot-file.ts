@@ -16,6 +16,7 @@ export interface SnapshotFile {
 
 const fileName = /^([0-9]{16})-([0-9]+)\.snapshot$/;
 const format = 1;
+const writeBytes = 64 * 1024;
 
 export async function writeSnapshot(
   dir: string,
@@ -28,17 +29,28 @@ export async function writeSnapshot(
   try {
     let chain = 0;
     let chunkCount = 0;
-    const write = async (payload: Uint8Array): Promise<void> => {
+    let buffered: Buffer[] = [];
+    let bufferedBytes = 0;
+    const flush = async (): Promise<void> => {
+      await file.writeFile(Buffer.concat(buffered));
+      buffered = [];
+      bufferedBytes = 0;
+    };
+    const add = (payload: Uint8Array): void => {
       const frame = encodeFrame([payload], chain);
       chain = frameChain(frame);
-      await file.writeFile(frame);
+      buffered.push(frame);
+      bufferedBytes += frame.length;
     };
-    await write(Buffer.from(JSON.stringify({ format, meta }), 'utf8'));
+    add(Buffer.from(JSON.stringify({ format, meta }), 'utf8'));
     for (const chunk of chunks) {
-      await write(chunk);
+      add(chunk);
       chunkCount++;
+      // Each write also lets the event loop turn.
+      if (bufferedBytes >= writeBytes) await flush();
     }
-    await write(Buffer.from(JSON.stringify({ chunkCount }), 'utf8'));
+    add(Buffer.from(JSON.stringify({ chunkCount }), 'utf8'));
+    await flush();
     await file.sync();
   } catch (error) {
     await file.close();
