@@ -2,6 +2,7 @@
 import { anyValue, labelsMatch, parseFilters } from '#libs/docker-api';
 import {
   EnxameError,
+  isTerminal,
   type ClusterStore,
   type ClusterView,
   type IdSource,
@@ -89,6 +90,9 @@ function userOf(view: ClusterView, id: NetworkId): string | undefined {
     }
   }
   for (const task of view.tasks.all()) {
+    // Tasks on their way out hold nothing up: `docker stack rm` removes services and networks in one go.
+    const stays = task.desiredState === 'running' || task.desiredState === 'ready';
+    if (!stays || isTerminal(task.status.state)) continue;
     if (task.networks.some((network) => network.networkId === id)) return `task ${task.id}`;
   }
   return undefined;

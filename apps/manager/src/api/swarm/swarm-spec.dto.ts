@@ -10,11 +10,11 @@ class OrchestrationDto {
 }
 
 class RaftDto {
-  @OptionalInteger(1) SnapshotInterval?: number;
+  @OptionalInteger() SnapshotInterval?: number;
   @OptionalInteger() KeepOldSnapshots?: number;
   @OptionalInteger() LogEntriesForSlowFollowers?: number;
-  @OptionalInteger(1) ElectionTick?: number;
-  @OptionalInteger(1) HeartbeatTick?: number;
+  @OptionalInteger() ElectionTick?: number;
+  @OptionalInteger() HeartbeatTick?: number;
 }
 
 class DispatcherDto {
