@@ -345,7 +345,7 @@ export interface Seccomp {
   program: Buffer;
 }
 
-/** Made when missing (0755, owner of the process) if `create`. */
+/** Made when missing if `create`: 0755, owned by root as docker does it. Entered with the rights of the user. */
 export interface Workdir {
   kind: 'workdir';
   path: string;

@@ -38,6 +38,7 @@ export interface AttachSession {
   close(): void;
 }
 
+/** Read, resume or destroy both outputs: one that fills up slows the process down, as a full pipe would. */
 export interface ShimExecSession {
   pid: number;
   stdin: Writable;

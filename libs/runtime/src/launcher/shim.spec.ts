@@ -1,9 +1,15 @@
-import { readdir, readFile, stat } from 'node:fs/promises';
+import { execFile } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdir, readdir, readFile, stat } from 'node:fs/promises';
+import { createConnection } from 'node:net';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
 import { text } from 'node:stream/consumers';
 import { expect } from 'chai';
 import { eventually, Fixture } from './container-fixture.js';
-import type { ShimClient, ShimExecSession } from './shim-client.js';
+import { createShimClient, type ShimClient, type ShimExecSession } from './shim-client.js';
 
+const run = promisify(execFile);
 const sigkill = 9;
 
 async function execIn(shim: ShimClient, plan: Parameters<ShimClient['exec']>[0]): Promise<ShimExecSession> {
@@ -227,6 +233,88 @@ describe('shim', () => {
     const comm = await readFile(`/proc/${status.shimPid}/cmdline`, 'utf8');
     expect(comm).to.match(/^enxame-shim c\d+/);
     expect((await readdir(`/proc/${status.shimPid}/fd`)).length).to.be.lessThan(12);
+    await shim.signal(sigkill);
+    await shim.wait();
+  });
+
+  it('loses log lines on a full disk, but never the container, its exit or half a line', async () => {
+    const small = join(fixture.folder, 'small-disk');
+    await mkdir(small);
+    await run('mount', ['-t', 'tmpfs', '-o', 'size=64k', 'tmpfs', small]);
+    try {
+      const plan = await fixture.plan({
+        argv: ['sh', '-c', 'i=0; while [ $i -lt 3000 ]; do echo line $i; i=$((i+1)); done; exit 8'],
+      });
+      const operations = plan.operations.map((operation) =>
+        operation.kind === 'log' ? { ...operation, path: join(small, 'log') } : operation,
+      );
+      expect(await fixture.client.launch({ ...plan, operations })).to.deep.include({ ok: true });
+      expect(await fixture.shim(plan.id).wait()).to.deep.include({ exitCode: 8 });
+      const content = await readFile(join(small, 'log'), 'utf8');
+      expect(content.length).to.be.greaterThan(30_000);
+      for (const line of content.trimEnd().split('\n'))
+        expect(JSON.parse(line)).to.include({ stream: 'stdout' });
+    } finally {
+      await run('umount', [small]);
+    }
+  });
+
+  it('tells the exit only once it is on disk, however long the disk is full', async () => {
+    const small = join(fixture.folder, 'full-disk');
+    await mkdir(small);
+    await run('mount', ['-t', 'tmpfs', '-o', 'size=8k', 'tmpfs', small]);
+    try {
+      const plan = await fixture.plan({ argv: ['sh', '-c', 'exit 2'], held: true });
+      const exitPath = join(small, 'exit.json');
+      await fixture.client.launch({ ...plan, shim: { ...plan.shim, exitPath } });
+      await run('dd', ['if=/dev/zero', `of=${join(small, 'filler')}`, 'bs=4k']).catch(() => undefined);
+      const shim = createShimClient({ socketPath: plan.shim.socketPath, exitPath });
+      const waiting = shim.wait();
+      await shim.start();
+      expect((await shim.status()).phase).to.equal('running');
+      await run('rm', [join(small, 'filler')]);
+      expect(await waiting).to.deep.include({ exitCode: 2 });
+      expect(JSON.parse(await readFile(exitPath, 'utf8'))).to.deep.include({ exitCode: 2 });
+    } finally {
+      await run('umount', [small]);
+    }
+  });
+
+  it('is not hurt by clients that send nonsense or leave in the middle', async () => {
+    const { id, shim } = await fixture.launch({ argv: ['sleep', '100'] });
+    const frame = (type: number, payload: string) => {
+      const bytes = Buffer.from(payload, 'hex');
+      const header = Buffer.alloc(8);
+      header.writeUInt32LE(bytes.length);
+      header.writeUInt16LE(type, 4);
+      return Buffer.concat([header, bytes]);
+    };
+    const nonsense = [
+      Buffer.alloc(100, 0xff),
+      frame(99, ''),
+      frame(18, ''),
+      frame(19, '0000'),
+      frame(21, ''),
+      frame(22, ''),
+      frame(22, '0000000000000000ffffffff'),
+      frame(22, '000000000000000001000000ffff'),
+      frame(22, '0000000000000000010000000500'),
+      frame(22, `00000000000000000100000021${'00'.repeat(3)}ffff`),
+      frame(23, 'ff'),
+      frame(24, ''),
+      Buffer.concat([frame(16, ''), Buffer.from('ff')]),
+    ];
+    for (const path of [fixture.path(id, 's'), join(fixture.folder, 'launcher.sock')]) {
+      for (const bytes of nonsense) {
+        const socket = createConnection(path);
+        socket.on('error', () => undefined);
+        socket.end(bytes);
+        socket.resume();
+        await once(socket, 'close');
+      }
+    }
+    expect((await shim.status()).phase).to.equal('running');
+    expect((await fixture.runToEnd({ argv: ['echo', 'alive'] })).output).to.equal('alive\n');
     await shim.signal(sigkill);
     await shim.wait();
   });
