@@ -72,6 +72,12 @@ describe('events of cluster objects', () => {
     ]);
   });
 
+  it('is silent about what the leader notes for itself', () => {
+    const before = service('demo:1', 2);
+    const after = { ...before, endpoint: { mode: 'vip', virtualIps: [], ports: [] } };
+    expect(told({ table: 'services', id: 's1', before, after })).to.deep.equal([]);
+  });
+
   it('is silent about tasks', () => {
     expect(told({ table: 'tasks', id: 't1' })).to.deep.equal([]);
   });

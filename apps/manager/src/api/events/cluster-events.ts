@@ -1,10 +1,11 @@
 /** Docker's events of cluster objects, made from the changes of the store. Pure. */
 import type { AppliedChange, ClusterEvent, Network, Node, Service, StoreEvent } from '#libs/model';
+import { isDeepStrictEqual } from 'node:util';
 
 export function eventsOf({ atMs, changes }: StoreEvent): ClusterEvent[] {
   return changes.flatMap((change) => {
     const described = describe(change);
-    if (described === undefined) return [];
+    if (described === undefined || isHousekeeping(change)) return [];
     const { type, id, attributes } = described;
     return [
       {
@@ -38,6 +39,23 @@ function describe(change: AppliedChange): Described | undefined {
     case 'clusters':
       // Docker has no events of these; a task shows in those of its container.
       return undefined;
+  }
+}
+
+/** The leader's own notes, such as addresses it has given out, are no news to anybody who watches the cluster. */
+function isHousekeeping(change: AppliedChange): boolean {
+  const { before, after } = change;
+  if (before === undefined || after === undefined) return false;
+  switch (change.table) {
+    case 'services':
+      return (
+        isDeepStrictEqual(change.before?.spec, change.after?.spec) &&
+        isDeepStrictEqual(change.before?.updateStatus, change.after?.updateStatus)
+      );
+    case 'networks':
+      return isDeepStrictEqual(change.before?.spec, change.after?.spec);
+    default:
+      return false;
   }
 }
 
