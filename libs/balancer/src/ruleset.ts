@@ -6,7 +6,7 @@ export interface ElementSet {
   kind: 'set' | 'map';
   /** Its `type ...` or `typeof ...` line. */
   type: string;
-  /** Ranges: these are replaced whole, since ranges that touch cannot be exchanged one by one. */
+  /** Its elements are ranges. */
   interval: boolean;
   elements: ReadonlyMap<string, string>;
 }
@@ -27,11 +27,17 @@ export function tableName(tag: string): string {
 /**
  * Backends in turn, by a counter of the rule's own: each new connection goes to the next one. The port is part of
  * the translation only for published ports; a virtual address keeps the port the client asked for.
+ *
+ * The last rule is for a packet that is inside the chain at the very moment a transaction takes effect: it still
+ * walks the old rules, whose map is already empty to it, and without a rule that needs no map it would be refused.
  */
-function toBackends(backends: readonly string[], port?: number): string {
+function toBackends(backends: readonly string[], match: string, port?: number): string[] {
+  const first = port === undefined ? backends[0] : `${backends[0]}:${port}`;
+  const fallback = `${match}dnat to ${first}`;
+  if (backends.length === 1) return [fallback];
   const target = (address: string): string => (port === undefined ? address : `${address} . ${port}`);
   const map = backends.map((address, index) => `${index} : ${target(address)}`).join(', ');
-  return `dnat ip to numgen inc mod ${backends.length} map { ${map} }`;
+  return [`${match}dnat ip to numgen inc mod ${backends.length} map { ${map} }`, fallback];
 }
 
 function keys(values: Iterable<string>): Map<string, string> {
@@ -142,14 +148,14 @@ export function buildRuleset(program: BalancerProgram): Ruleset {
   for (const vip of program.virtualAddresses) {
     if (vip.backends.length === 0) continue;
     const chain = `vip_${vip.serviceId}_${vip.networkId}`;
-    chains.set(chain, [toBackends(vip.backends)]);
+    chains.set(chain, toBackends(vip.backends, ''));
     virtualAddresses.set(vip.address, `goto ${chain}`);
   }
   const publishedPorts = new Map<string, string>();
   for (const port of program.publishedPorts) {
     if (port.backends.length === 0) continue;
     const chain = `port_${port.protocol}_${port.publishedPort}`;
-    chains.set(chain, [`meta l4proto ${port.protocol} ${toBackends(port.backends, port.targetPort)}`]);
+    chains.set(chain, toBackends(port.backends, `meta l4proto ${port.protocol} `, port.targetPort));
     publishedPorts.set(`${port.protocol} . ${port.publishedPort}`, `goto ${chain}`);
   }
   const subnets = program.networks.map((network) => network.subnet);

@@ -47,9 +47,11 @@ describe('diffPrograms', () => {
     expect(diffPrograms(base, next).split('\n')).to.deep.equal([
       'flush chain ip enxame_spec vip_web_front',
       'add rule ip enxame_spec vip_web_front dnat ip to numgen inc mod 2 map { 0 : 10.0.2.5, 1 : 10.0.3.5 }',
+      'add rule ip enxame_spec vip_web_front dnat to 10.0.2.5',
       'flush chain ip enxame_spec port_tcp_8080',
       'add rule ip enxame_spec port_tcp_8080 meta l4proto tcp dnat ip to numgen inc mod 2 map ' +
         '{ 0 : 10.0.2.5 . 80, 1 : 10.0.3.5 . 80 }',
+      'add rule ip enxame_spec port_tcp_8080 meta l4proto tcp dnat to 10.0.2.5:80',
       'delete element ip enxame_spec generation { 0x00000000 . 0x00000007 }',
       'delete element ip enxame_spec hairpin { 10.0.1.5 . 10.0.1.5 }',
       'add element ip enxame_spec generation { 0x00000000 . 0x00000008 }',
@@ -160,11 +162,16 @@ describe('the kernel takes every script', function () {
       run(diffPrograms(current, next));
       current = next;
     }
-    // Chains made later are listed later; the order of chains has no meaning.
+    // What was made later is listed later; the order of chains and elements has no meaning.
+    const sortElements = (part: string): string =>
+      part.replace(/elements = \{([^}]*)\}/, (_whole, elements: string) => {
+        const list = elements.split(',').map((element) => element.trim());
+        return `elements = { ${list.sort().join(', ')} }`;
+      });
     const sorted = (text: string): string[] =>
       text
         .split(/\n(?=\t(?:chain|set|map) )/)
-        .map((part) => part.trim().replace(/\}\n*\}$/, '}'))
+        .map((part) => sortElements(part.trim().replace(/\}\n*\}$/, '}')))
         .sort();
     const byDeltas = sorted(listing());
     run(diffPrograms(undefined, current));

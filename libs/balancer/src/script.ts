@@ -54,12 +54,6 @@ interface SetChange {
 
 function changeSet(path: string, before: ElementSet, after: ElementSet): SetChange {
   if (sameElements(before, after)) return { removals: [], additions: [] };
-  if (after.interval) {
-    return {
-      removals: [`flush set ${path}`],
-      additions: elementCommands('add', path, elementTexts(after.elements)),
-    };
-  }
   const gone = [...before.elements].filter(([key, value]) => after.elements.get(key) !== value);
   const come = [...after.elements].filter(([key, value]) => before.elements.get(key) !== value);
   return {

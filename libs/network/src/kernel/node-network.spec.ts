@@ -314,6 +314,35 @@ describe('node network on the kernel', function () {
     );
   });
 
+  it('loses no connection while endpoints come and go', async () => {
+    const load = `
+      const net = require('node:net');
+      const hosts = ['${addresses.a}', '${addresses.b}', '${addresses.c}'];
+      let left = 1500, done = 0, failed = 0;
+      const one = () => {
+        if (left-- <= 0) return;
+        const socket = net.connect({ host: hosts[left % 3], port: 8080 });
+        let answered = false;
+        socket.setTimeout(5000, () => socket.destroy());
+        socket.on('error', () => undefined);
+        socket.on('connect', () => socket.write('hello'));
+        socket.on('data', () => { answered = true; socket.end(); });
+        socket.on('close', () => { done++; if (!answered) failed++; one(); });
+      };
+      for (let i = 0; i < 12; i++) one();
+      process.on('exit', () => console.log(done + ' connections, ' + failed + ' failed'));
+    `;
+    let finished = false;
+    const running = runCommand('ip', ['netns', 'exec', client, process.execPath, '-e', load]).finally(() => {
+      finished = true;
+    });
+    let changes = 0;
+    while (!finished) await apply([['web1'], ['web2'], all][changes++ % 3] ?? all);
+    expect(changes).to.be.greaterThan(3);
+    expect((await running).stdout.trim()).to.equal('1500 connections, 0 failed');
+    await apply(['web2', 'api1']);
+  });
+
   it('comes back after a kill without a break, and mends what others destroyed', async () => {
     const held = world.background(client, ['/bin/busybox', 'nc', addresses.a, '8080']);
     let output = '';
