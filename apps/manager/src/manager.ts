@@ -15,7 +15,7 @@ import { createClusterStore, StoreMachine } from '#libs/store';
 import { createTelemetry, type Telemetry } from '#libs/telemetry';
 import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
-import { createApiListener, type ApiListener } from './api/api-listener.js';
+import type { ApiListener } from './api/api-listener.js';
 import { EventPublisher } from './api/events/event-publisher.js';
 import { LeaderLoops } from './leader/index.js';
 import { Membership, type Clock, type Log, type Random } from './membership/index.js';
@@ -84,6 +84,8 @@ export class Manager {
     // Nothing can be answered before there is a cluster, and a lone member is its leader at once.
     await this.#raft.readIndex();
     await this.#turn;
+    // Loading the framework takes longer than all before it: the nodes have their sessions back by then.
+    const { createApiListener } = await import('./api/api-listener.js');
     this.#listener = await createApiListener(
       {
         store: this.#store,
