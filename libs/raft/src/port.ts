@@ -52,7 +52,7 @@ export const defaultLimits: RaftLimits = {
   pendingProposalsMax: 8192,
   pendingBytesMax: 64 * 1024 * 1024,
   snapshotEntries: 10_000,
-  snapshotBytes: 64 * 1024 * 1024,
+  snapshotBytes: 16 * 1024 * 1024,
   keptEntries: 500,
   appendBytesMax: 1024 * 1024,
 };
@@ -82,6 +82,8 @@ export interface RaftStatus extends CoreStatus {
   members: readonly MemberId[];
   /** Set once the node has failed. */
   failure?: EnxameError;
+  /** Why the last snapshot could not be written; it is tried again later. */
+  snapshotError?: EnxameError;
   /** An unfinished write that was cut off the log when it was opened. */
   torn?: { file: string; offset: number; bytes: number };
 }

@@ -27,8 +27,8 @@ describe('raft: core', () => {
   for (const [members, seeds] of [
     [1, 5],
     [2, 10],
-    [3, 60],
-    [5, 30],
+    [3, 40],
+    [5, 20],
   ] as const) {
     it(`holds its promises in ${seeds} random worlds of ${members}`, function () {
       this.timeout(60_000);

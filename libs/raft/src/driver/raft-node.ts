@@ -57,6 +57,8 @@ class Driver implements RaftNode {
   private lastApplied: { index: number; term: number } = { index: 0, term: 0 };
   private snapshotIndex = 0;
   private bytesSinceSnapshot = 0;
+  private snapshotNotBefore = 0;
+  private snapshotError: EnxameError | undefined;
   private snapshotting: Promise<void> | undefined;
 
   private readonly leadershipListeners = new Set<(leadership: Leadership) => void>();
@@ -72,18 +74,20 @@ class Driver implements RaftNode {
     this.lock = await lockFolder(dir);
     try {
       await this.open(dir);
+      this.step({ kind: 'start' });
+      this.connect();
+      if (this.options.members.length === 1) await this.becomeReady();
     } catch (error) {
-      await this.wal?.close();
-      await this.lock.release();
+      await this.stop();
       throw error;
     }
-    this.step({ kind: 'start' });
-    const { clock, transport, members } = this.options;
+  }
+
+  private connect(): void {
+    const { clock, transport } = this.options;
     this.stoppers.push(clock.every(this.limits.tickMs, () => this.step({ kind: 'tick' })));
-    if (transport !== undefined) {
-      this.stoppers.push(transport.listen((from, message) => this.step({ kind: 'message', from, message })));
-    }
-    if (members.length === 1) await this.becomeReady();
+    if (transport === undefined) return;
+    this.stoppers.push(transport.listen((from, message) => this.step({ kind: 'message', from, message })));
   }
 
   /** A sole member leads as soon as its vote is on disk; once its read passes, everything committed is applied. */
@@ -192,6 +196,7 @@ class Driver implements RaftNode {
       id,
       members,
       ...(this.failure === undefined ? {} : { failure: this.failure }),
+      ...(this.snapshotError === undefined ? {} : { snapshotError: this.snapshotError }),
       ...(this.torn === undefined ? {} : { torn: this.torn }),
     };
   }
@@ -206,14 +211,21 @@ class Driver implements RaftNode {
     this.inputs.push(first);
     if (this.isStepping) return;
     this.isStepping = true;
-    for (let input = this.inputs.shift(); input !== undefined; input = this.inputs.shift()) {
-      for (const command of this.core?.step(input) ?? []) {
-        if (command.kind === 'persist') this.wal?.append(command, command.sequence);
-        else if (command.afterPersist > this.durableSequence) this.waitingForDisk.push(command);
-        else this.carryOut(command);
+    try {
+      for (let input = this.inputs.shift(); input !== undefined; input = this.inputs.shift()) {
+        for (const command of this.core?.step(input) ?? []) {
+          if (command.kind === 'persist') this.wal?.append(command, command.sequence);
+          else if (command.afterPersist > this.durableSequence) this.waitingForDisk.push(command);
+          else this.carryOut(command);
+        }
       }
+    } catch (cause) {
+      // A broken invariant: going on could only make it worse.
+      this.inputs.length = 0;
+      this.fail(new EnxameError('internal', `raft: ${describeError(cause)}`, { cause }));
+    } finally {
+      this.isStepping = false;
     }
-    this.isStepping = false;
   }
 
   private persisted(sequence: number): void {
@@ -308,6 +320,7 @@ class Driver implements RaftNode {
 
   private snapshotWhenDue(): void {
     const { snapshotEntries, snapshotBytes } = this.limits;
+    if (this.lastApplied.index < this.snapshotNotBefore) return;
     const isDue =
       this.lastApplied.index - this.snapshotIndex >= snapshotEntries ||
       this.bytesSinceSnapshot >= snapshotBytes;
@@ -318,7 +331,11 @@ class Driver implements RaftNode {
     const chunks = this.options.stateMachine.snapshot();
     this.snapshotting = this.takeSnapshot(meta, chunks)
       .catch((error: unknown) => {
-        this.fail(new EnxameError('internal', `raft: snapshot at ${meta.index}`, { cause: error }));
+        // Without it the log only grows longer: that is no reason to stop, and room may come.
+        this.snapshotError = new EnxameError('internal', `raft: snapshot at ${meta.index} failed`, {
+          cause: error,
+        });
+        this.snapshotNotBefore = meta.index + Math.ceil(snapshotEntries / 10);
       })
       .finally(() => {
         this.snapshotting = undefined;
@@ -328,6 +345,7 @@ class Driver implements RaftNode {
   private async takeSnapshot(meta: SnapshotMeta, chunks: Iterable<Uint8Array>): Promise<void> {
     await writeSnapshot(this.snapshotDir(), meta, chunks);
     this.snapshotIndex = meta.index;
+    this.snapshotError = undefined;
     const compactThrough = Math.max(0, meta.index - this.limits.keptEntries);
     this.step({ kind: 'snapshot-taken', snapshot: meta, compactThrough });
     this.wal?.release(compactThrough);
