@@ -3,7 +3,7 @@
  * every decision is the core's.
  */
 import { mkdirSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { assertNever, describeError, EnxameError } from '#libs/model';
 import { RaftCore } from '../core/raft-core.js';
 import type { Command, Entry, Input, SnapshotMeta } from '../core/types.js';
@@ -15,6 +15,7 @@ import {
   type RaftNodeOptions,
   type RaftStatus,
 } from '../port.js';
+import { syncDirectory } from '../wal/directory.js';
 import { readNewestSnapshot, removeOldSnapshots, writeSnapshot } from '../wal/snapshot-file.js';
 import { WalThread } from '../wal/wal-thread.js';
 import type { WalContent } from '../wal/wal.js';
@@ -113,6 +114,9 @@ class Driver implements RaftNode {
       { persisted: (sequence) => this.persisted(sequence), failed: (error) => this.fail(error) },
     );
     this.wal = thread;
+    // The folders themselves must outlive a power cut as well as what is in them.
+    syncDirectory(dir);
+    syncDirectory(dirname(dir));
     this.torn = content.torn;
     const recovered = recover(dir, snapshot, content);
     if (snapshot !== undefined) {
