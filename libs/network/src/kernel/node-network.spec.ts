@@ -396,6 +396,12 @@ describe('node network on the kernel', function () {
     expect(nft.stdout).to.equal('');
     const lo = await runCommand('ip', ['-n', a.namespace, '-br', 'addr', 'show', 'lo']);
     expect(lo.stdout).to.not.include(gateway);
+    const settings = async (namespace: string): Promise<string> => {
+      const names = ['net.ipv4.ip_forward', 'net.ipv4.conf.all.route_localnet'];
+      return (await runCommand('ip', ['netns', 'exec', namespace, 'sysctl', ...names])).stdout;
+    };
+    // The client's namespace began with the same settings and was never touched.
+    expect(await settings(a.namespace)).to.equal(await settings(client));
     expect(readdirSync(`${world.stateDir}/a`)).to.deep.equal([]);
   });
 });

@@ -350,9 +350,10 @@ class KernelNodeNetwork implements NodeNetwork {
     for (const target of targets) await runCommand('conntrack', ['-D', '-p', 'udp', '--reply-src', target]);
   }
 
+  /** Only a node's own table holds a generation; other tables may share the name's beginning. */
   private async othersShareNamespace(): Promise<boolean> {
-    const { stdout } = await runCommand('nft', ['list', 'tables', 'ip']);
-    return /table ip enxame_/.test(stdout);
+    const { stdout } = await runCommand('nft', ['-j', 'list', 'sets', 'ip']);
+    return /"name": ?"generation", ?"table": ?"enxame_/.test(stdout);
   }
 
   /** A copy for the next start: names and routes are right before the leader is heard again. */
