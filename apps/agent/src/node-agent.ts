@@ -78,6 +78,7 @@ export class NodeAgent {
     const { config, network, images, volumes, telemetry, manager, log } = this.#options;
     await Promise.all([images.start(), volumes.start(), telemetry.start(), network.start()]);
     this.#events.start();
+    this.#engine.start();
     if (this.#managesCluster()) manager.start();
     await this.#frontDoor.start();
     log('info', 'agent started', { socket: config.apiSocket });
@@ -156,6 +157,7 @@ export class NodeAgent {
     this.#keeper?.stop();
     this.#link?.stop();
     this.#events.stop();
+    this.#engine.stop();
     const attempt = async (what: string, action: () => Promise<unknown>): Promise<void> => {
       try {
         await action();

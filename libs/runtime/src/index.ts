@@ -3,3 +3,4 @@ export * from './options.js';
 export { createContainerRuntime } from './container-runtime.js';
 export { createVolumeStore, type VolumeStore, type LocalVolume } from './volumes/volume-store.js';
 export { signalNumber } from './plan/signals.js';
+export { StartFailure } from './start-failure.js';

@@ -4,8 +4,10 @@ import type { ImageStore, PeerSource } from '#libs/images';
 import type { NodeConfig, NodeId } from '#libs/model';
 import type { NodeNetwork } from '#libs/network';
 import type { ContainerRuntime, VolumeStore } from '#libs/runtime';
+import type { Log } from '../node/log.js';
 import type { TaskVolumes } from '../tasks/ports.js';
 import type { LocalContainers } from './front-door/cluster-forward.js';
+import { createContainerEngine } from './containers/index.js';
 import { distributionRoutes, imageRoutes } from './images/index.js';
 import type { NodeCounts } from './system/node-status.js';
 
@@ -18,6 +20,7 @@ export interface EngineOptions {
   nodeId(): NodeId | undefined;
   peersFor(reference: string): Promise<PeerSource[]>;
   nowMs(): number;
+  log: Log;
 }
 
 export interface Engine {
@@ -27,23 +30,35 @@ export interface Engine {
   local: LocalContainers;
   counts(): NodeCounts;
   taskVolumes: TaskVolumes;
+  /** Once the runtime has started and before the routes are served. */
+  start(): void;
+  stop(): void;
 }
 
 export function engineRoutes(options: EngineOptions): Engine {
-  const { runtime, images, volumes } = options;
+  const { runtime, images, volumes, log } = options;
+  const nowMs = (): number => options.nowMs();
+  const containers = createContainerEngine({
+    runtime,
+    images,
+    volumes,
+    nowMs,
+    log: (error, what) => log('error', what, { error }),
+  });
   return {
-    routes: imageRoutes({
-      images,
-      inUse: (id) => runtime.list().some(({ config }) => config.image.id === id),
-      peersFor: (reference) => options.peersFor(reference),
-      nowMs: () => options.nowMs(),
-    }),
+    routes: [
+      ...containers.routes,
+      ...imageRoutes({
+        images,
+        inUse: (id) => runtime.list().some(({ config }) => config.image.id === id),
+        peersFor: (reference) => options.peersFor(reference),
+        nowMs,
+      }),
+    ],
     peerRoutes: distributionRoutes(images),
-    local: {
-      hasContainer: (reference) =>
-        runtime.list().some(({ config }) => config.id.startsWith(reference) || config.name === reference),
-      hasExec: () => false,
-    },
+    local: containers.local,
+    start: () => containers.start(),
+    stop: () => containers.stop(),
     counts: () => {
       const running = runtime.list().filter(({ phase }) => phase === 'running').length;
       const containers = runtime.list().length;

@@ -21,6 +21,7 @@ import type {
   RuntimeEvent,
 } from '../port.js';
 import { readFile } from 'node:fs/promises';
+import { StartFailure } from '../start-failure.js';
 import { AttachQueue } from './attach-queue.js';
 import type { ContainerDisk, ContainerRecord } from './container-record.js';
 import { execSessionOf, makeExecId } from './exec-session.js';
@@ -145,7 +146,7 @@ export class Container {
         await this.#save({ launching: false, phase: 'exited', exit });
         this.#settle(exit);
         await this.#removeCgroups();
-        throw new EnxameError('failed-precondition', launched.message);
+        throw new StartFailure(launched);
       }
       await this.#becomeRunning(launched.pid, launched.startedAtMs, true);
       return this.state();
@@ -340,11 +341,7 @@ export class Container {
         killOnDisconnect: false,
       }),
     );
-    if (!outcome.ok) {
-      throw new EnxameError('failed-precondition', outcome.message, {
-        cause: new Error(`exit code ${outcome.exitCode}`),
-      });
-    }
+    if (!outcome.ok) throw new StartFailure(outcome);
     const execId = exec.id ?? makeExecId();
     const { argv } = exec;
     this.#emit({ type: 'exec_create', execId, argv });

@@ -1,0 +1,59 @@
+/** Removes containers made with `--rm` once they have ended, also those that ended while no agent ran. */
+import type { ContainerId } from '#libs/model';
+import type { ContainerConfig, ContainerRuntime, VolumeStore } from '#libs/runtime';
+
+export interface AutoRemoverOptions {
+  runtime: Pick<ContainerRuntime, 'watch' | 'list' | 'get' | 'remove'>;
+  volumes: Pick<VolumeStore, 'get' | 'remove'>;
+  log(error: unknown, what: string): void;
+}
+
+export class AutoRemover {
+  readonly #options: AutoRemoverOptions;
+  #stopWatching: (() => void) | undefined;
+
+  constructor(options: AutoRemoverOptions) {
+    this.#options = options;
+  }
+
+  start(): void {
+    const { runtime } = this.#options;
+    this.#stopWatching = runtime.watch((event) => {
+      if (event.type === 'die') this.afterEnd(event.id);
+    });
+    for (const { config, phase } of runtime.list()) if (phase === 'exited') this.afterEnd(config.id);
+  }
+
+  stop(): void {
+    this.#stopWatching?.();
+  }
+
+  afterEnd(id: ContainerId): void {
+    const { runtime, log } = this.#options;
+    const state = runtime.get(id);
+    if (state === undefined || !isAutoRemoved(state.config)) return;
+    runtime
+      .remove(id)
+      .then(() => this.removeAnonymousVolumes(state.config))
+      .catch((error: unknown) => {
+        if (runtime.get(id) !== undefined) log(error, `remove container ${id} after its end`);
+      });
+  }
+
+  async removeAnonymousVolumes(config: ContainerConfig): Promise<void> {
+    const { volumes, log } = this.#options;
+    for (const mount of config.mounts) {
+      if (mount.type !== 'volume' || volumes.get(mount.name)?.anonymous !== true) continue;
+      try {
+        await volumes.remove(mount.name);
+      } catch (error) {
+        log(error, `remove volume ${mount.name} of container ${config.id}`);
+      }
+    }
+  }
+}
+
+function isAutoRemoved(config: ContainerConfig): boolean {
+  const shown = config.inspect?.hostConfig;
+  return typeof shown === 'object' && shown !== null && 'AutoRemove' in shown && shown.AutoRemove === true;
+}

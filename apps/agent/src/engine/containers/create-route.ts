@@ -1,0 +1,95 @@
+/** `POST /containers/create`. */
+import { validateBody, type Route } from '#libs/docker-api';
+import { EnxameError, isEnxameError, type ContainerId } from '#libs/model';
+import type { ContainerNetwork } from '#libs/runtime';
+import { randomBytes } from 'node:crypto';
+import { ContainerCreateDto, type HostConfigDto } from './container-create.dto.js';
+import { randomContainerName } from './container-name.js';
+import { configOf, hostLineOf } from './create-request.js';
+import type { ContainerRouteDependencies } from './dependencies.js';
+import { refuseMissingFields } from './missing-fields.js';
+import { mountsOf } from './mount-requests.js';
+
+const idBytes = 32;
+const nameAttemptsMax = 8;
+
+export function createRoute(deps: ContainerRouteDependencies): Route {
+  const { runtime, images, volumes } = deps;
+  return {
+    method: 'POST',
+    path: '/containers/create',
+    async handler(request, response) {
+      const raw = await request.json();
+      const body = validateBody(ContainerCreateDto, raw);
+      refuseMissingFields(raw);
+      const restart = body.HostConfig?.RestartPolicy?.Name;
+      if (restart && restart !== 'no') {
+        throw new EnxameError(
+          'not-implemented',
+          `HostConfig.RestartPolicy ${restart} is not available in this version: services restart their tasks`,
+        );
+      }
+      const image = images.find(body.Image);
+      if (image === undefined) throw new EnxameError('not-found', `No such image: ${body.Image}`);
+      const id = randomBytes(idBytes).toString('hex') as ContainerId;
+      const network = await networkOf(deps, id, body.HostConfig ?? {});
+      const mounts = await mountsOf({
+        host: body.HostConfig ?? {},
+        volumeTargets: [...Object.keys(body.Volumes ?? {}), ...Object.keys(image.config.Volumes ?? {})],
+        volumes,
+      });
+      const base = {
+        body,
+        raw: raw as Record<string, unknown>,
+        id,
+        image,
+        rootLayers: await images.rootLayers(image.id),
+        mounts,
+        network,
+        createdAtMs: deps.nowMs(),
+      };
+      const given = request.query.get('name')?.replace(/^\//, '');
+      for (let attempt = 0; ; attempt++) {
+        try {
+          await runtime.create(
+            configOf({ ...base, name: given || randomContainerName(Math.random, attempt) }),
+          );
+          break;
+        } catch (error) {
+          const isTaken = isEnxameError(error) && error.code === 'conflict';
+          if (given || !isTaken || attempt === nameAttemptsMax) throw error;
+        }
+      }
+      response.json(201, { Id: id, Warnings: [] });
+    },
+  };
+}
+
+async function networkOf(
+  { attachDefault }: ContainerRouteDependencies,
+  id: ContainerId,
+  host: HostConfigDto,
+): Promise<ContainerNetwork> {
+  const names = {
+    searchDomains: host.DnsSearch ?? [],
+    resolverOptions: host.DnsOptions ?? [],
+    hosts: (host.ExtraHosts ?? []).map(hostLineOf),
+  };
+  const mode = host.NetworkMode || 'default';
+  if (mode === 'none' || mode === 'host') {
+    return { mode, interfaces: [], nameservers: host.Dns ?? [], ...names };
+  }
+  if ((mode === 'default' || mode === 'bridge') && attachDefault !== undefined) {
+    const { interfaces, nameservers } = await attachDefault(id);
+    return {
+      mode: 'routed',
+      interfaces,
+      nameservers: host.Dns?.length ? host.Dns : nameservers,
+      ...names,
+    };
+  }
+  throw new EnxameError(
+    'not-implemented',
+    `containers outside services in the network "${mode}" are not available in this version: use --network none or host, or a service`,
+  );
+}

@@ -1,0 +1,142 @@
+/** `docker exec`: made, started, resized and looked at by id. */
+import { multiplexFrame, validateBody, type Route } from '#libs/docker-api';
+import { EnxameError } from '#libs/model';
+import { StartFailure, type ExecSession } from '#libs/runtime';
+import { existingContainer } from './container-lookup.js';
+import type { ContainerRouteDependencies } from './dependencies.js';
+import { parseDetachKeys } from './detach-keys.js';
+import type { ExecEntry } from './exec-table.js';
+import { ExecCreateDto, ExecStartDto } from './exec.dto.js';
+import { sizeOf } from './lifecycle-routes.js';
+import { bridge } from './stream-bridge.js';
+
+export function execRoutes(deps: ContainerRouteDependencies): Route[] {
+  const { runtime, execs } = deps;
+  return [
+    {
+      method: 'POST',
+      path: '/containers/:id/exec',
+      async handler(request, response) {
+        const { config, phase } = existingContainer(runtime, request.params['id']);
+        const body = validateBody(ExecCreateDto, await request.json());
+        if (phase !== 'running') throw new EnxameError('conflict', `container ${config.id} is not running`);
+        parseDetachKeys(body.DetachKeys ?? '');
+        const entry = execs.add({
+          containerId: config.id,
+          config: {
+            argv: body.Cmd,
+            env: body.Env ?? [],
+            workdir: body.WorkingDir ?? '',
+            user: body.User ?? '',
+            tty: body.Tty ?? false,
+            attachStdin: body.AttachStdin ?? false,
+            privileged: body.Privileged ?? false,
+          },
+          attachStdout: body.AttachStdout ?? false,
+          attachStderr: body.AttachStderr ?? false,
+          detachKeys: body.DetachKeys ?? '',
+        });
+        response.json(201, { Id: entry.id });
+      },
+    },
+    {
+      method: 'POST',
+      path: '/exec/:id/start',
+      async handler(request, response) {
+        const entry = execs.get(request.params['id'] ?? '');
+        const body = validateBody(ExecStartDto, (await request.json()) ?? {});
+        const tty = entry.config.tty || (body.Tty ?? false);
+        const [rows, columns] = body.ConsoleSize ?? [0, 0];
+        const options = { tty, ...(rows > 0 && columns > 0 ? { size: { rows, columns } } : {}) };
+        if (body.Detach === true) {
+          const session = await execs.start(entry, runtime, options);
+          session.stdin.end();
+          session.stdout.resume();
+          session.stderr.resume();
+          return response.empty(200);
+        }
+        const started = await startOrSay(deps, entry, options);
+        const connection = response.hijack(
+          tty ? 'application/vnd.docker.raw-stream' : 'application/vnd.docker.multiplexed-stream',
+        );
+        if (typeof started === 'string') {
+          connection.end(tty ? `${started}\r\n` : multiplexFrame(2, Buffer.from(`${started}\n`)));
+          connection.resume();
+          return;
+        }
+        await bridge({
+          connection,
+          process: {
+            stdin: started.stdin,
+            stdout: started.stdout,
+            stderr: started.stderr,
+            ended: started.exited,
+          },
+          tty,
+          stdin: entry.config.attachStdin,
+          stdout: entry.attachStdout || tty,
+          stderr: entry.attachStderr,
+          detachKeys: entry.detachKeys,
+        });
+      },
+    },
+    {
+      method: 'POST',
+      path: '/exec/:id/resize',
+      async handler(request, response) {
+        const entry = execs.get(request.params['id'] ?? '');
+        const size = sizeOf(request.query);
+        if (entry.session === undefined) throw new EnxameError('conflict', `exec ${entry.id} is not running`);
+        await entry.session.resize(size);
+        response.empty(200);
+      },
+    },
+    {
+      method: 'GET',
+      path: '/exec/:id/json',
+      handler: async (request, response) =>
+        response.json(200, presentExec(execs.get(request.params['id'] ?? ''))),
+    },
+  ];
+}
+
+/**
+ * A program that cannot be run is no error of the request: clients read why from the stream, and the exit code as
+ * they would of any other.
+ */
+async function startOrSay(
+  { execs, runtime }: ContainerRouteDependencies,
+  entry: ExecEntry,
+  options: { tty: boolean; size?: { rows: number; columns: number } },
+): Promise<ExecSession | string> {
+  try {
+    return await execs.start(entry, runtime, options);
+  } catch (error) {
+    if (error instanceof StartFailure) return `exec failed: ${error.message}`;
+    throw error;
+  }
+}
+
+function presentExec(entry: ExecEntry): Record<string, unknown> {
+  const { config } = entry;
+  const [entrypoint = '', ...args] = config.argv;
+  return {
+    ID: entry.id,
+    Running: entry.phase === 'running',
+    ExitCode: entry.exitCode ?? null,
+    ProcessConfig: {
+      tty: config.tty,
+      entrypoint,
+      arguments: args,
+      privileged: config.privileged,
+      user: config.user,
+    },
+    OpenStdin: config.attachStdin,
+    OpenStderr: entry.attachStderr,
+    OpenStdout: entry.attachStdout,
+    CanRemove: entry.phase === 'exited',
+    ContainerID: entry.containerId,
+    DetachKeys: entry.detachKeys,
+    Pid: entry.session?.pid ?? 0,
+  };
+}

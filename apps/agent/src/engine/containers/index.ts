@@ -1,0 +1,69 @@
+/** The node's containers, execs and volumes as Docker's routes. */
+import type { Route } from '#libs/docker-api';
+import { attachRoute } from './attach-route.js';
+import { AutoRemover } from './auto-remover.js';
+import { findContainer } from './container-lookup.js';
+import { createRoute } from './create-route.js';
+import type { ContainerRouteDependencies } from './dependencies.js';
+import { execRoutes } from './exec-routes.js';
+import { ExecTable } from './exec-table.js';
+import { lifecycleRoutes } from './lifecycle-routes.js';
+import { listRoutes } from './list-routes.js';
+import { logRoute } from './log-route.js';
+import { statsRoute } from './stats-route.js';
+import { topRoute } from './top-route.js';
+import { volumeRoutes } from './volume-routes.js';
+
+export interface ContainerEngine {
+  routes: Route[];
+  /** Whether a reference in a path is this node's. */
+  local: { hasContainer(reference: string): boolean; hasExec(id: string): boolean };
+  /** Once the runtime has started: takes up the removal of containers made with `--rm`. */
+  start(): void;
+  stop(): void;
+}
+
+export function createContainerEngine(options: Omit<ContainerRouteDependencies, 'execs'>): ContainerEngine {
+  const execs = new ExecTable();
+  const deps: ContainerRouteDependencies = { ...options, execs };
+  const remover = new AutoRemover(options);
+  let stopWatching: (() => void) | undefined;
+  return {
+    routes: containerRoutes(deps, remover),
+    local: {
+      hasContainer(reference) {
+        try {
+          return findContainer(options.runtime, reference) !== undefined;
+        } catch {
+          // More than one: the route says so in its own words.
+          return true;
+        }
+      },
+      hasExec: (id) => execs.has(id),
+    },
+    start() {
+      remover.start();
+      stopWatching = options.runtime.watch((event) => {
+        if (event.type === 'destroy') execs.forget(event.id);
+      });
+    },
+    stop() {
+      remover.stop();
+      stopWatching?.();
+    },
+  };
+}
+
+export function containerRoutes(deps: ContainerRouteDependencies, remover: AutoRemover): Route[] {
+  return [
+    ...listRoutes(deps),
+    createRoute(deps),
+    ...lifecycleRoutes(deps, remover),
+    attachRoute(deps),
+    logRoute(deps),
+    ...execRoutes(deps),
+    statsRoute(deps),
+    topRoute(deps),
+    ...volumeRoutes(deps),
+  ];
+}
