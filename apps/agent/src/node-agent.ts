@@ -56,7 +56,6 @@ export class NodeAgent {
     this.#events = new NodeEvents({ nodeId: () => this.#nodeId(), runtime, images, telemetry });
     this.#engine = engineRoutes({
       ...options,
-      nodeId: () => this.#nodeId(),
       peersFor: (reference) => this.#link?.peersFor(reference) ?? Promise.resolve([]),
     });
     const privateRoutes: Route[] = [shutdownRoute((how) => this.#end(how))];

@@ -1,8 +1,6 @@
 /** The node's own half of the Docker API: its containers, images and volumes, as routes and as what others ask of it. */
 import type { Route } from '#libs/docker-api';
 import type { ImageStore, PeerSource } from '#libs/images';
-import type { NodeConfig, NodeId } from '#libs/model';
-import type { NodeNetwork } from '#libs/network';
 import type { ContainerRuntime, VolumeStore } from '#libs/runtime';
 import type { Log } from '../node/log.js';
 import type { TaskVolumes } from '../tasks/ports.js';
@@ -12,12 +10,9 @@ import { distributionRoutes, imageRoutes } from './images/index.js';
 import type { NodeCounts } from './system/node-status.js';
 
 export interface EngineOptions {
-  config: NodeConfig;
   runtime: ContainerRuntime;
   images: ImageStore;
-  network: NodeNetwork;
   volumes: VolumeStore;
-  nodeId(): NodeId | undefined;
   peersFor(reference: string): Promise<PeerSource[]>;
   nowMs(): number;
   log: Log;
@@ -65,8 +60,8 @@ export function engineRoutes(options: EngineOptions): Engine {
       return { containers, running, stopped: containers - running, images: images.list().length };
     },
     taskVolumes: {
-      async ensure({ name, labels }) {
-        return (await volumes.create({ name, labels })).source;
+      async ensure({ name, labels, anonymous }) {
+        return (await volumes.create({ name, labels, anonymous })).source;
       },
       async remove(name) {
         if (volumes.get(name)) await volumes.remove(name);

@@ -131,7 +131,7 @@ function anonymousVolumeName(containerId: ContainerId, target: string): string {
 }
 
 function trimmed(path: string): string {
-  return path.length > 1 ? path.replace(/\/+$/, '') : path;
+  return path.replace(/\/+$/, '') || '/';
 }
 
 /** Everything the runtime needs to make the task's container. Throws EnxameError with words for the task's status. */

@@ -9,7 +9,7 @@ import type { TaskRecord } from './task-records.js';
 
 export interface TaskVolumes {
   /** Makes the volume when it is not there. Resolves with its folder. */
-  ensure(volume: { name: string; labels: Record<string, string> }): Promise<string>;
+  ensure(volume: { name: string; labels: Record<string, string>; anonymous: boolean }): Promise<string>;
   /** Removes it when it is there. */
   remove(name: string): Promise<void>;
 }
