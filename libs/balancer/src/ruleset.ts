@@ -136,6 +136,9 @@ function fixedChains(program: BalancerProgram): string {
     # A container that meets itself behind a virtual address would answer itself directly and never be translated back.
     ip saddr . ip daddr @hairpin snat to ${program.address}
     ip saddr 127.0.0.0/8 oifname != "lo" ip daddr @subnets snat to ${program.address}
+    # Another node as the client may be passed on to a task of its own, where its own address arriving from outside
+    # is refused as forged, and where the reply would be delivered to itself without coming back here.
+    ip saddr @peers oifname ${overlay} ip daddr @subnets snat to ${program.address}
     ip saddr @subnets ip daddr != @subnets oifname != ${overlay} oifname != ${container} masquerade
   }
 `;

@@ -230,6 +230,13 @@ describe('node network on the kernel', function () {
     await apply(all);
   });
 
+  it('serves a node that comes through another node, from its own task, too', async () => {
+    expect(await answers(a.namespace, addresses.b, 8080)).to.deep.equal([
+      `web1 ${addresses.b}`,
+      `web2 ${addresses.a}`,
+    ]);
+  });
+
   it('publishes on localhost', async () => {
     expect(await answers(a.namespace, '127.0.0.1', 8080)).to.deep.equal([
       `web1 ${addresses.a}`,
