@@ -178,7 +178,6 @@ function buildDemoImage() {
 }
 
 const steps = [
-  ['Node.js and rights', () => (requireNode(), requireRoot(), `Node.js ${process.versions.node}, root`)],
   ['Debian packages', () => installDebianPackages(packages)],
   ...(tools.length > 0 ? [['programs for tests', provideTools]] : []),
   ['npm packages', installNpmPackages],
@@ -187,7 +186,20 @@ const steps = [
   ['demo image', buildDemoImage],
 ];
 
+/** Before anything is written: without these two nothing that follows can work. */
+function requireGround() {
+  try {
+    requireNode();
+    requireRoot();
+  } catch (error) {
+    if (!(error instanceof StepFailure)) throw error;
+    console.error(error.message);
+    process.exit(1);
+  }
+}
+
 function main() {
+  requireGround();
   mkdirSync(buildDir, { recursive: true });
   if (existsSync(logFile) && statSync(logFile).size > 4 * 1024 * 1024) rmSync(logFile);
   appendFileSync(logFile, `\n=== set-up on ${new Date().toISOString()}\n`);
