@@ -33,7 +33,6 @@ export interface SessionClientOptions {
   /** What is told anew in every session. */
   statuses(): TaskStatusReport[];
   images(): session.ImageEntry[];
-  /** `first` is true for the first assignment of a session. */
   onAssignment(delta: AssignmentDelta): void;
   onUnknownTasks(taskIds: TaskId[]): void;
   onConnection(connected: boolean): void;
@@ -48,6 +47,8 @@ type AgentBody = NonNullable<session.AgentMessage['body']>;
 
 const registerTimeoutMs = 5_000;
 const missedPeriodsMax = 3;
+/** A leader that is only busy starting is not left for another. */
+const silenceMsMin = 6_000;
 const reportsPerMessageMax = 500;
 const eventsKeptMax = 256;
 const queryTimeoutMs = 3_000;
@@ -208,7 +209,7 @@ export class SessionClient {
   #receive(message: session.LeaderMessage): void {
     const { body } = message;
     if (!body) return;
-    this.#restartWatchdog(this.#heartbeatPeriodMs * missedPeriodsMax);
+    this.#restartWatchdog(this.#silenceMsMax());
     try {
       switch (body.$case) {
         case 'registered':
@@ -237,7 +238,7 @@ export class SessionClient {
     this.#heartbeatPeriodMs = heartbeatPeriodMs;
     this.#registered = true;
     this.#backoff.reset();
-    this.#restartWatchdog(this.#heartbeatPeriodMs * missedPeriodsMax);
+    this.#restartWatchdog(this.#silenceMsMax());
     this.#scheduleHeartbeat();
     for (const report of this.#options.statuses()) this.#reports.set(report.taskId, report);
     this.imagesChanged();
@@ -265,6 +266,10 @@ export class SessionClient {
       this.#send({ $case: 'heartbeat', heartbeat: { periodMs: 0 } });
       this.#scheduleHeartbeat();
     }, delayMs);
+  }
+
+  #silenceMsMax(): number {
+    return Math.max(this.#heartbeatPeriodMs * missedPeriodsMax, silenceMsMin);
   }
 
   #restartWatchdog(silenceMsMax: number): void {
