@@ -24,9 +24,11 @@ describe('tidiness', () => {
     expect(long).to.deep.equal([]);
   });
 
-  it('names files in kebab-case and folders after an actor or a noun', () => {
+  it('names files in kebab-case (C: snake_case) and folders after an actor or a noun', () => {
     const bad = sources.filter((file) => {
-      const name = basename(file).replace(/(\.spec|\.e2e|\.controller|\.dto|\.module)?\.(ts|mjs|c|h)$/, '');
+      const plain = basename(file).replace(/(\.spec|\.e2e|\.controller|\.dto|\.module)?\.(ts|mjs|c|h)$/, '');
+      // C names its files with underscores.
+      const name = /\.[ch]$/.test(file) ? plain.replaceAll('_', '-') : plain;
       return (
         !/^[a-z0-9]+(-[a-z0-9]+)*(\.[a-z0-9-]+)*$/.test(name) ||
         /(^|\/)(helpers?|common|utils?|misc|v2)\//.test(file)
