@@ -1,11 +1,15 @@
 import { expect } from 'chai';
+import { execFile } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { mkdir, readFile, readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
 import { isEnxameError } from '#libs/model';
 import { eventually, RuntimeFixture, systemClock } from './runtime-fixture.js';
 import { createVolumeStore } from './volumes/volume-store.js';
+
+const run = promisify(execFile);
 
 async function codeOf(work: Promise<unknown>): Promise<string> {
   try {
@@ -289,5 +293,38 @@ describe('container runtime on the real kernel', function () {
     await Promise.all(configs.map(({ id }) => fixture.runtime.stop(id, { graceMs: 0 })));
     await Promise.all(configs.map(({ id }) => fixture.runtime.remove(id)));
     expect(fixture.runtime.list()).to.have.length(0);
+  });
+
+  it('tells of an end also when the disk is full, and refuses what it cannot write down', async () => {
+    const state = join(fixture.folder, 'state/containers');
+    const id = await fixture.start(fixture.shell('sleep 60'));
+    const idle = fixture.shell('true');
+    await fixture.runtime.create(idle);
+    // A mount of their own for the two containers, as small as they are.
+    await run('mount', ['-t', 'tmpfs', '-o', 'size=64k', 'tmpfs', join(state, idle.id)]);
+    try {
+      await writeFile(join(state, idle.id, 'filler'), Buffer.alloc(64 << 10)).catch(() => undefined);
+      expect(await codeOf(fixture.runtime.run(idle.id))).to.equal('resource-exhausted');
+    } finally {
+      await run('umount', [join(state, idle.id)]);
+    }
+    expect(fixture.runtime.get(idle.id)).to.deep.include({ phase: 'created' });
+    await fixture.runtime.kill(id, 'KILL');
+    expect(await fixture.runtime.wait(id)).to.deep.include({ exitCode: 137 });
+    await fixture.runtime.run(idle.id);
+    expect(await fixture.runtime.wait(idle.id)).to.deep.include({ exitCode: 0 });
+  });
+
+  it('knows an exit record that cannot be read for an end', async () => {
+    const id = await fixture.start(fixture.shell('sleep 60'));
+    const pid = fixture.runtime.get(id)?.pid ?? 0;
+    const file = join(fixture.folder, 'state/containers', id, 'exit.json');
+    await fixture.runtime.close();
+    process.kill(pid, 'SIGKILL');
+    await eventually('the record of the exit', async () => existsSync(file));
+    await writeFile(file, 'not JSON');
+    await fixture.restart();
+    expect(fixture.runtime.get(id)).to.deep.include({ phase: 'exited' });
+    expect(fixture.runtime.get(id)?.exit?.error).to.contain('exit record');
   });
 });

@@ -8,7 +8,7 @@ import { ContainerDisk, type ContainerRecord } from './container/container-recor
 import { Container, type ContainerWorld } from './container/container.js';
 import { readNode, type Node } from './container/node-facts.js';
 import { forEachLimited } from './container/turns.js';
-import { isMissing } from './files/errno.js';
+import { isDiskFull, isMissing } from './files/errno.js';
 import { noHealth } from './health/health-state.js';
 import { createLauncherClient, type LauncherClient } from './launcher/client.js';
 import { readLog } from './logs/log-reader.js';
@@ -156,7 +156,8 @@ class ShimRuntime implements ContainerRuntime {
       await this.#disk
         .remove(config.id)
         .catch((inner: unknown) => this.#log(inner, `undo container ${config.id}`));
-      throw error;
+      if (!isDiskFull(error)) throw error;
+      throw new EnxameError('resource-exhausted', 'no space left for another container', { cause: error });
     }
     const container = this.#add(record);
     this.#emit({ type: 'create', id: config.id, atMs: this.#options.clock.nowMs() });

@@ -10,6 +10,7 @@ import { createShimClient, type ShimClient, type ShimStatus } from '../launcher/
 import type { RuntimeClock } from '../options.js';
 import { planExec, planLaunch, type ContainerPaths } from '../plan/container-plan.js';
 import { signalNumber } from '../plan/signals.js';
+import type { ResolvedUser } from '../plan/users.js';
 import type {
   ContainerAttachment,
   ContainerConfig,
@@ -49,6 +50,7 @@ const killMsMax = 10_000;
 const launchSettleMs = 2_000;
 const launchSettleStepMs = 20;
 const failedBeforeExec = 128;
+const lostExitCode = 137;
 
 export class Container {
   readonly paths: ContainerPaths;
@@ -104,7 +106,7 @@ export class Container {
         await this.#removeCgroups();
         return;
       }
-      let status = await this.#settledStatus();
+      let status = await this.#settledStatus().catch((error: unknown) => this.#unreadable(error));
       if (status.phase === 'held') {
         const started = await this.#shim.start();
         status = started.ok
@@ -122,6 +124,18 @@ export class Container {
           await this.#removeCgroups();
       }
     });
+  }
+
+  /** An exit record that cannot be read: that it ended is certain, and why nobody knows is what there is to say. */
+  #unreadable(error: unknown): { phase: 'exited'; exit: ContainerExit } {
+    if (!isEnxameError(error) || error.code !== 'data-damaged') throw error;
+    const exit = {
+      exitCode: lostExitCode,
+      oomKilled: false,
+      finishedAtMs: this.#world.clock.nowMs(),
+      error: describeError(error),
+    };
+    return { phase: 'exited', exit };
   }
 
   /** A plan that its agent sent just before it died may be executed only now. */
@@ -196,13 +210,15 @@ export class Container {
     this.#pid = pid;
     if (isNew) {
       const { exit: _ended, ...before } = this.#record;
-      this.#record = before;
-      await this.#save({
+      this.#record = {
+        ...before,
         phase: 'running',
         launching: false,
         startedAtMs,
         health: hasHealth ? startingHealth : noHealth,
-      });
+      };
+      // It runs, whether or not that can be written down: `launching` on disk makes the next agent look.
+      await this.#saveQuietly();
       this.#emit({ type: 'start' });
     }
     const run = ++this.#run;
@@ -215,13 +231,12 @@ export class Container {
   #watchExit(run: number): void {
     this.#shim
       .wait()
-      .then(
-        (exit) =>
-          this.#turns.take(async () => {
-            if (run === this.#run && this.isRunning && !this.#world.disk.isClosed)
-              await this.#becomeExited(exit);
-          }),
-        (error: unknown) => this.#world.log(error, `wait for container ${this.id}`),
+      .catch((error: unknown) => this.#unreadable(error).exit)
+      .then((exit) =>
+        this.#turns.take(async () => {
+          if (run === this.#run && this.isRunning && !this.#world.disk.isClosed)
+            await this.#becomeExited(exit);
+        }),
       )
       .catch((error: unknown) => this.#world.log(error, `record the end of container ${this.id}`));
   }
@@ -231,12 +246,15 @@ export class Container {
     this.#health = undefined;
     this.#pid = 0;
     const { health } = this.#record;
-    await this.#save({
+    this.#record = {
+      ...this.#record,
       phase: 'exited',
       launching: false,
       exit,
       health: health.status === 'none' ? health : { ...health, status: 'unhealthy' },
-    });
+    };
+    // The shim's own record of the exit is on disk: a full disk keeps nobody from hearing of it.
+    await this.#saveQuietly();
     if (exit.oomKilled) this.#emit({ type: 'oom' });
     this.#emit({ type: 'die', exit });
     this.#settle(exit);
@@ -319,6 +337,12 @@ export class Container {
       await this.#world.disk.remove(this.id);
       this.#removed = true;
       this.#attaches.refuse(this.#gone());
+      this.#settle({
+        exitCode: 0,
+        oomKilled: false,
+        finishedAtMs: this.#world.clock.nowMs(),
+        error: 'removed',
+      });
       this.#emit({ type: 'destroy' });
     });
   }
@@ -405,16 +429,18 @@ export class Container {
       attachStdin: false,
       privileged: false,
     };
+    let user: ResolvedUser | undefined;
     this.#health = new HealthMonitor({
       health,
       clock,
       startedAtMs,
       state: this.#record.health,
       probe: async (timeoutMs) => {
+        user ??= findUser(this.config, this.paths, this.config.user, this.config.groups);
         const plan = planExec({
           container: this.config,
           exec,
-          user: findUser(this.config, this.paths, this.config.user, this.config.groups),
+          user,
           cgroup: this.#cgroupPlan(),
           node: this.#world.node().facts,
           killOnDisconnect: true,
@@ -476,7 +502,7 @@ export class Container {
     try {
       await this.#world.disk.save(this.#record);
     } catch (error) {
-      this.#world.log(error, `record the health of container ${this.id}`);
+      this.#world.log(error, `record the state of container ${this.id}`);
     }
   }
 

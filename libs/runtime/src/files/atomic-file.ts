@@ -1,5 +1,7 @@
 /** Whole files or none: written beside the old one and renamed over it. */
-import { rename, writeFile } from 'node:fs/promises';
+import { EnxameError } from '#libs/model';
+import { rename, rm, writeFile } from 'node:fs/promises';
+import { isDiskFull } from './errno.js';
 
 let sequence = 0;
 
@@ -9,6 +11,12 @@ let sequence = 0;
  */
 export async function writeFileAtomic(path: string, data: string | Buffer, mode = 0o600): Promise<void> {
   const temporary = `${path}.${process.pid}-${sequence++}.new`;
-  await writeFile(temporary, data, { mode });
-  await rename(temporary, path);
+  try {
+    await writeFile(temporary, data, { mode });
+    await rename(temporary, path);
+  } catch (error) {
+    await rm(temporary, { force: true });
+    if (!isDiskFull(error)) throw error;
+    throw new EnxameError('resource-exhausted', `no space left to write ${path}`, { cause: error });
+  }
 }
