@@ -1,10 +1,11 @@
 /** Where an image comes from: a registry, or another node that serves its own images by the same protocol. */
+import { BlockList, isIPv4 } from 'node:net';
 import { Agent, type Dispatcher } from 'undici';
 import type { PeerSource } from '../port.js';
 import { defaultDomain, repositoryOf, type Reference } from '../reference/reference.js';
 
 export interface RegistryOptions {
-  /** Hosts (`name` or `name:port`) that are spoken to over http. The loopback ones always are. */
+  /** `host`, `host:port` or an IPv4 range (`10.0.0.0/8`) spoken to over http. The loopback ones always are. */
   insecureHosts?: readonly string[];
   /** PEM of further certificate authorities for https. */
   ca?: string;
@@ -46,7 +47,17 @@ function hostnameOf(host: string): string {
 export function isInsecureHost(host: string, insecureHosts: readonly string[] = []): boolean {
   const name = hostnameOf(host);
   if (name === 'localhost' || name === '::1' || /^127(?:\.\d{1,3}){3}$/.test(name)) return true;
-  return insecureHosts.includes(host) || insecureHosts.includes(name);
+  return insecureHosts.some((entry) => entry === host || entry === name || isInRange(name, entry));
+}
+
+function isInRange(name: string, range: string): boolean {
+  const [address, prefix, ...rest] = range.split('/');
+  const bits = Number(prefix);
+  if (!isIPv4(name) || prefix === undefined || rest.length > 0) return false;
+  if (!isIPv4(address ?? '') || !/^\d+$/.test(prefix) || bits > 32) return false;
+  const addresses = new BlockList();
+  addresses.addSubnet(address as string, bits);
+  return addresses.check(name);
 }
 
 export function registryEndpoint(

@@ -75,7 +75,11 @@ export function transportError(method: string, url: string, error: unknown): Enx
     UND_ERR_BODY_TIMEOUT: 'timeout awaiting response body',
     UND_ERR_SOCKET: 'unexpected EOF',
   };
-  const reason = reasons[errnoOf(error) ?? ''] ?? (error instanceof Error ? error.message : String(error));
+  const words = error instanceof Error ? error.message.trim() : String(error);
+  const spokeHttp = /wrong version number|packet length too long/.test(words);
+  const reason = spokeHttp
+    ? 'http: server gave HTTP response to HTTPS client'
+    : (reasons[errnoOf(error) ?? ''] ?? words);
   return new EnxameError('unavailable', `${verb} "${url}": ${reason}`, { cause: error });
 }
 

@@ -64,7 +64,11 @@ export function presentInfo(source: InfoSource): Record<string, unknown> {
     Architecture: machine.architecture,
     IndexServerAddress: 'https://index.docker.io/v1/',
     RegistryConfig: {
-      InsecureRegistryCIDRs: ['::1/128', '127.0.0.0/8'],
+      InsecureRegistryCIDRs: [
+        '::1/128',
+        '127.0.0.0/8',
+        ...config.insecureRegistries.filter((entry) => entry.includes('/')),
+      ],
       IndexConfigs: { 'docker.io': { Name: 'docker.io', Mirrors: [], Secure: true, Official: true } },
       Mirrors: null,
     },
