@@ -66,6 +66,7 @@ export class NodeAgent {
       local: this.#engine.local,
       status: () => this.#status(),
       counts: () => this.#engine.counts(),
+      localSubnet: () => options.network.localSubnet(),
       telemetry,
       nowMs: () => options.nowMs(),
       log: (error, what) => log('error', what, { error }),

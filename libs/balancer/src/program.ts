@@ -53,6 +53,8 @@ export interface BalancerProgram {
   /** What this node's interface names begin with. */
   devicePrefix: { overlay: string; container: string };
   networks: readonly BalancedNetwork[];
+  /** Networks that only this node has, of containers outside services. CIDR. */
+  localSubnets: readonly string[];
   peers: readonly BalancedPeer[];
   virtualAddresses: readonly VirtualAddress[];
   publishedPorts: readonly PublishedPort[];

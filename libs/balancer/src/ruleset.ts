@@ -136,6 +136,8 @@ function fixedChains(program: BalancerProgram): string {
     # A container that meets itself behind a virtual address would answer itself directly and never be translated back.
     ip saddr . ip daddr @hairpin snat to ${program.address}
     ip saddr 127.0.0.0/8 oifname != "lo" ip daddr @subnets snat to ${program.address}
+    # Other nodes do not know this node's own network, and may have one with the same addresses.
+    ip saddr @local_subnets oifname ${overlay} snat to ${program.address}
     # Another node as the client may be passed on to a task of its own, where its own address arriving from outside
     # is refused as forged, and where the reply would be delivered to itself without coming back here.
     ip saddr @peers oifname ${overlay} ip daddr @subnets snat to ${program.address}
@@ -161,7 +163,7 @@ export function buildRuleset(program: BalancerProgram): Ruleset {
     chains.set(chain, toBackends(port.backends, `meta l4proto ${port.protocol} `, port.targetPort));
     publishedPorts.set(`${port.protocol} . ${port.publishedPort}`, `goto ${chain}`);
   }
-  const subnets = program.networks.map((network) => network.subnet);
+  const subnets = [...program.networks.map((network) => network.subnet), ...program.localSubnets];
   const internal = program.networks.filter((network) => network.internal).map((network) => network.subnet);
   const set = (type: string, elements: ReadonlyMap<string, string>, interval = false): ElementSet => {
     return { kind: 'set', type: `type ${type}`, elements, interval };
@@ -172,6 +174,7 @@ export function buildRuleset(program: BalancerProgram): Ruleset {
   const sets = new Map<string, ElementSet>([
     ['generation', set('mark . mark', keys([generationElement(program.generation)]))],
     ['subnets', set('ipv4_addr', keys(subnets), true)],
+    ['local_subnets', set('ipv4_addr', keys(program.localSubnets), true)],
     ['internal_subnets', set('ipv4_addr', keys(internal), true)],
     [
       'same_network',

@@ -46,6 +46,10 @@ export interface NodeNetwork {
   apply(program: NetworkProgram): Promise<void>;
   /** What a task's container needs inside, for `ContainerConfig.network.interfaces`. */
   interfacesFor(options: { containerId: string; networks: readonly TaskNetwork[] }): ContainerInterface[];
+  /** Subnet of the node's own network, for containers outside services; absent until the first program is in place. */
+  localSubnet(): string | undefined;
+  /** What such a container needs inside. `taken`: addresses that other containers of this node have. */
+  localInterface(options: { containerId: string; taken: ReadonlySet<string> }): ContainerInterface;
   /** A dead local endpoint leaves this node's balancer at once, before the leader hears of it; undone by the next program. */
   withdraw(taskId: string): Promise<void>;
   /** Open connections to an address that moved data in the last `idleMs` (from conntrack). */

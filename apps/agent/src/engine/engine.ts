@@ -1,10 +1,12 @@
 /** The node's own half of the Docker API: its containers, images and volumes, as routes and as what others ask of it. */
 import type { Route } from '#libs/docker-api';
 import type { ImageStore, PeerSource } from '#libs/images';
+import type { NodeNetwork } from '#libs/network';
 import type { ContainerRuntime, VolumeStore } from '#libs/runtime';
 import type { Log } from '../node/log.js';
 import type { TaskVolumes } from '../tasks/ports.js';
 import type { LocalContainers } from './front-door/cluster-forward.js';
+import { DefaultNetwork } from './containers/default-network.js';
 import { createContainerEngine } from './containers/index.js';
 import { distributionRoutes, imageRoutes } from './images/index.js';
 import type { NodeCounts } from './system/node-status.js';
@@ -13,6 +15,7 @@ export interface EngineOptions {
   runtime: ContainerRuntime;
   images: ImageStore;
   volumes: VolumeStore;
+  network: Pick<NodeNetwork, 'localInterface' | 'nameservers'>;
   peersFor(reference: string): Promise<PeerSource[]>;
   nowMs(): number;
   log: Log;
@@ -37,6 +40,7 @@ export function engineRoutes(options: EngineOptions): Engine {
     runtime,
     images,
     volumes,
+    defaultNetwork: new DefaultNetwork(options),
     nowMs,
     log: (error, what) => log('error', what, { error }),
   });

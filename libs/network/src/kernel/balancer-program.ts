@@ -32,6 +32,7 @@ export function balancerProgramOf(
   program: NetworkProgram,
   options: Pick<NodeNetworkOptions, 'tag' | 'linkLocalGateway' | 'markBase' | 'address'>,
   withdrawn: ReadonlySet<string>,
+  localSubnet?: string,
 ): BalancerProgram {
   const virtualAddresses: VirtualAddress[] = [];
   const ports = new Map<string, PublishedPort>();
@@ -63,6 +64,7 @@ export function balancerProgramOf(
     markBase: options.markBase,
     dataPathPort: program.settings.dataPathPort,
     devicePrefix: { overlay: overlayPrefix(options.tag), container: containerPrefix(options.tag) },
+    localSubnets: localSubnet === undefined ? [] : [localSubnet],
     networks: program.networks.map(({ subnet, internal }) => ({ subnet, internal })),
     peers: program.peers
       .filter((peer) => peer.id !== program.self)

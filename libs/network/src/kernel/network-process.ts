@@ -13,6 +13,7 @@ export type NetworkCommand =
   | { verb: 'withdraw'; taskId: string }
   | { verb: 'activeConnections'; address: string; idleMs: number }
   | { verb: 'interfacesFor'; containerId: string; networks: TaskNetwork[] }
+  | { verb: 'localInterface'; containerId: string; taken: string[] }
   | { verb: 'destroy' };
 
 export type NetworkReply = { value: unknown } | { error: string };
@@ -30,6 +31,8 @@ async function main(options: NodeNetworkOptions): Promise<void> {
         return network.activeConnections(command.address, command.idleMs);
       case 'interfacesFor':
         return network.interfacesFor(command);
+      case 'localInterface':
+        return network.localInterface({ ...command, taken: new Set(command.taken) });
       case 'destroy':
         return network.destroy();
     }

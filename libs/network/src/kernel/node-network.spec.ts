@@ -257,6 +257,39 @@ describe('node network on the kernel', function () {
     expect(Date.now() - startMs).to.be.below(2900);
   });
 
+  it('gives containers outside services a network that ends at their node', async () => {
+    const attach = async (node: TestNode, name: string, taken: string[] = []): Promise<string> => {
+      const link = (await node.send({
+        verb: 'localInterface',
+        containerId: name,
+        taken,
+      })) as ContainerInterface;
+      inside.set(name, await world.container(name, node, [link]));
+      return link.address;
+    };
+    const first = await attach(a, 'local1');
+    const second = await attach(a, 'local2', [first]);
+    const elsewhere = await attach(b, 'local1b');
+    expect(elsewhere.split('.', 2)).to.deep.equal(first.split('.', 2));
+    await world.serve(container('local2'), 80, 'local2');
+    expect(await world.ask(container('local1'), second, 80)).to.equal(`local2 ${first} hello`);
+    expect(await world.ask(a.namespace, second, 80)).to.match(/^local2 /);
+    // Out into the world, and to published ports on both nodes, with the node's address where others need to answer.
+    await world.serve(client, 8070, 'outside');
+    expect(await world.ask(container('local1'), addresses.client, 8070)).to.equal(
+      `outside ${addresses.a} hello`,
+    );
+    expect(await answers(container('local1'), addresses.a, 8080)).to.deep.equal([
+      `web1 ${first}`,
+      `web2 ${addresses.a}`,
+    ]);
+    // Nobody else's.
+    expect(await world.ask(container('local1'), '10.77.1.5', 80)).to.equal(undefined);
+    expect(await world.ask(container('local1'), vip.web, 80)).to.equal(undefined);
+    expect(await world.ask(container('web1'), second, 80)).to.equal(undefined);
+    expect(await world.ask(b.namespace, second, 80)).to.equal(undefined);
+  });
+
   it('keeps networks apart, and strangers out', async () => {
     expect(await world.ask(container('web2'), '10.78.2.5', 80), 'a task of another network').to.equal(
       undefined,

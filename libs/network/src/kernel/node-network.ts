@@ -20,6 +20,7 @@ import {
 import type { ConntrackTimeouts } from './connections.js';
 import { desiredKernelState, emptyKernelState } from './desired-state.js';
 import type { KernelState } from './desired-state.js';
+import { LocalNetwork, localAddress } from './local-network.js';
 import { containerDevice } from './names.js';
 import { containerDevices, readKernelState, underlayMtu } from './observed-state.js';
 import { diffKernelStates, forwardingRemovals } from './reconcile.js';
@@ -45,6 +46,7 @@ interface Waiter {
 
 class KernelNodeNetwork implements NodeNetwork {
   private readonly dns: DnsServer;
+  private readonly local: LocalNetwork;
   private readonly singleRoutes = new SingleRouteTable();
   private readonly networksByAddress = new Map<string, string[]>();
   /** Tasks whose endpoint is dead although the leader does not know it yet. */
@@ -70,6 +72,7 @@ class KernelNodeNetwork implements NodeNetwork {
     if ((options.markBase & 0xfff) !== 0) {
       throw new EnxameError('invalid-argument', 'network markBase: the low 12 bits must be zero');
     }
+    this.local = new LocalNetwork(options);
     this.dns = new DnsServer({
       address: options.linkLocalGateway,
       port: dnsPort,
@@ -115,6 +118,7 @@ class KernelNodeNetwork implements NodeNetwork {
     const { tag, markBase, stateDir, linkLocalGateway } = this.options;
     // Through a pipe: the state folder may be gone already and is not to come back.
     await this.pipeNft(removalScript(tag));
+    await this.local.destroy();
     const left = await readKernelState(tag, markBase);
     const changes = diffKernelStates(left, emptyKernelState(), false);
     const lines = [
@@ -173,6 +177,34 @@ class KernelNodeNetwork implements NodeNetwork {
       defaultRoute: index === defaultIndex,
       mtu: this.containerMtu,
     }));
+  }
+
+  localSubnet(): string | undefined {
+    return this.local.subnet;
+  }
+
+  localInterface(request: { containerId: string; taken: ReadonlySet<string> }): ContainerInterface {
+    const { subnet } = this.local;
+    // Until the balancer's rules are there the node would send a container's packets out as they are.
+    if (this.balancer === undefined) {
+      throw new EnxameError('unavailable', "this node's own network is not there before the cluster's");
+    }
+    if (subnet === undefined) {
+      throw new EnxameError('resource-exhausted', "no private subnet is free for this node's own network");
+    }
+    const address = localAddress(subnet, request.containerId, request.taken);
+    if (address === undefined) {
+      throw new EnxameError('resource-exhausted', `no address is left in ${subnet}, this node's own network`);
+    }
+    return {
+      name: 'eth0',
+      hostName: containerDevice(this.options.tag, request.containerId, 0),
+      address,
+      gateway: this.options.linkLocalGateway,
+      subnet,
+      defaultRoute: true,
+      mtu: this.containerMtu,
+    };
   }
 
   async activeConnections(address: string, idleMs: number): Promise<number> {
@@ -270,6 +302,10 @@ class KernelNodeNetwork implements NodeNetwork {
     if (!program) return;
     const { tag, markBase, address } = this.options;
     const fresh = this.kernel === undefined;
+    await this.local.claim([
+      ...program.settings.addressPools,
+      ...program.networks.map((network) => network.subnet),
+    ]);
     const observed = this.kernel ?? (await readKernelState(tag, markBase));
     const wanted = desiredKernelState(program, {
       tag,
@@ -282,7 +318,7 @@ class KernelNodeNetwork implements NodeNetwork {
     const failures = await this.runBatch('ip', changes.addIp);
     for (const device of changes.newDevices) await prepareOverlayDevice(device);
     failures.push(...(await this.runBatch('bridge', changes.addBridge)));
-    const balancer = balancerProgramOf(program, this.options, this.withdrawn);
+    const balancer = balancerProgramOf(program, this.options, this.withdrawn, this.local.subnet);
     const ruleset = buildRuleset(balancer);
     const script = diffRulesets(this.balancer?.ruleset, ruleset);
     if (script !== '') await this.runNft(script);

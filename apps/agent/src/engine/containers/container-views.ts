@@ -1,6 +1,7 @@
 /** Containers as Docker shows them: the line of `docker ps`, and the document of `docker inspect`. */
 import { rfc3339Nano, zeroTime } from '#libs/docker-api';
 import type { ContainerConfig, ContainerMount, ContainerState, HealthState } from '#libs/runtime';
+import { defaultNetworkName } from './default-network.js';
 import { durationWords } from './duration-words.js';
 
 export function presentSummary(state: ContainerState, nowMs: number): Record<string, unknown> {
@@ -228,14 +229,14 @@ export function networkModeOf(config: ContainerConfig): string {
   return config.network.mode === 'routed' ? 'default' : config.network.mode;
 }
 
-/** Interfaces know their subnet, not their network's name: that is the cluster's, and shown with its tasks. */
+/** A task's interfaces know their subnet, not their network's name: that is the cluster's, and shown with its tasks. */
 function networksOf(config: ContainerConfig): Record<string, unknown> {
   if (config.network.mode !== 'routed') {
     return { [config.network.mode]: endpoint({ gateway: '', address: '', prefixLength: 0 }) };
   }
   return Object.fromEntries(
     config.network.interfaces.map((link) => [
-      link.name,
+      'com.docker.swarm.task.id' in config.labels ? link.name : defaultNetworkName,
       endpoint({ gateway: link.gateway, address: link.address, prefixLength: prefixLengthOf(link.subnet) }),
     ]),
   );

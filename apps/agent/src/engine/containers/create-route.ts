@@ -6,6 +6,7 @@ import { randomBytes } from 'node:crypto';
 import { ContainerCreateDto, type HostConfigDto } from './container-create.dto.js';
 import { randomContainerName } from './container-name.js';
 import { configOf, hostLineOf } from './create-request.js';
+import { defaultNetworkName } from './default-network.js';
 import type { ContainerRouteDependencies } from './dependencies.js';
 import { refuseMissingFields } from './missing-fields.js';
 import { mountsOf } from './mount-requests.js';
@@ -32,44 +33,48 @@ export function createRoute(deps: ContainerRouteDependencies): Route {
       const image = images.find(body.Image);
       if (image === undefined) throw new EnxameError('not-found', `No such image: ${body.Image}`);
       const id = randomBytes(idBytes).toString('hex') as ContainerId;
-      const network = await networkOf(deps, id, body.HostConfig ?? {});
       const mounts = await mountsOf({
         host: body.HostConfig ?? {},
         volumeTargets: [...Object.keys(body.Volumes ?? {}), ...Object.keys(image.config.Volumes ?? {})],
         volumes,
       });
+      const rootLayers = await images.rootLayers(image.id);
       const base = {
         body,
         raw: raw as Record<string, unknown>,
         id,
         image,
-        rootLayers: await images.rootLayers(image.id),
+        rootLayers,
         mounts,
-        network,
+        network: networkOf(deps, id, body.HostConfig ?? {}),
         createdAtMs: deps.nowMs(),
       };
       const given = request.query.get('name')?.replace(/^\//, '');
-      for (let attempt = 0; ; attempt++) {
-        try {
-          await runtime.create(
-            configOf({ ...base, name: given || randomContainerName(Math.random, attempt) }),
-          );
-          break;
-        } catch (error) {
-          const isTaken = isEnxameError(error) && error.code === 'conflict';
-          if (given || !isTaken || attempt === nameAttemptsMax) throw error;
+      try {
+        for (let attempt = 0; ; attempt++) {
+          try {
+            await runtime.create(
+              configOf({ ...base, name: given || randomContainerName(Math.random, attempt) }),
+            );
+            break;
+          } catch (error) {
+            const isTaken = isEnxameError(error) && error.code === 'conflict';
+            if (given || !isTaken || attempt === nameAttemptsMax) throw error;
+          }
         }
+      } finally {
+        deps.defaultNetwork?.settled(id);
       }
       response.json(201, { Id: id, Warnings: [] });
     },
   };
 }
 
-async function networkOf(
-  { attachDefault }: ContainerRouteDependencies,
+function networkOf(
+  { defaultNetwork }: ContainerRouteDependencies,
   id: ContainerId,
   host: HostConfigDto,
-): Promise<ContainerNetwork> {
+): ContainerNetwork {
   const names = {
     searchDomains: host.DnsSearch ?? [],
     resolverOptions: host.DnsOptions ?? [],
@@ -79,8 +84,8 @@ async function networkOf(
   if (mode === 'none' || mode === 'host') {
     return { mode, interfaces: [], nameservers: host.Dns ?? [], ...names };
   }
-  if ((mode === 'default' || mode === 'bridge') && attachDefault !== undefined) {
-    const { interfaces, nameservers } = await attachDefault(id);
+  if ((mode === 'default' || mode === defaultNetworkName) && defaultNetwork !== undefined) {
+    const { interfaces, nameservers } = defaultNetwork.attach(id);
     return {
       mode: 'routed',
       interfaces,
@@ -90,6 +95,6 @@ async function networkOf(
   }
   throw new EnxameError(
     'not-implemented',
-    `containers outside services in the network "${mode}" are not available in this version: use --network none or host, or a service`,
+    `containers outside services in the network "${mode}" are not available in this version: use --network bridge, none or host, or a service`,
   );
 }

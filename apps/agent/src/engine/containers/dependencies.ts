@@ -1,6 +1,6 @@
 import type { ImageStore } from '#libs/images';
-import type { ContainerId, ContainerInterface } from '#libs/model';
 import type { ContainerRuntime, VolumeStore } from '#libs/runtime';
+import type { DefaultNetwork } from './default-network.js';
 import type { ExecTable } from './exec-table.js';
 
 /** What the container, exec and volume routes of a node work with. */
@@ -9,11 +9,8 @@ export interface ContainerRouteDependencies {
   images: Pick<ImageStore, 'find' | 'rootLayers'>;
   volumes: VolumeStore;
   execs: ExecTable;
-  /**
-   * Addresses for a container that `docker run` makes in the default network. Absent: such containers are refused,
-   * those in the networks `none` and `host` are not.
-   */
-  attachDefault?(id: ContainerId): Promise<{ interfaces: ContainerInterface[]; nameservers: string[] }>;
+  /** Where `docker run` puts a container. Absent: only the networks `none` and `host` are there. */
+  defaultNetwork?: DefaultNetwork;
   nowMs(): number;
   log(error: unknown, what: string): void;
 }

@@ -74,6 +74,7 @@ describe('FrontDoor', () => {
       peerRoutes,
       local: { hasContainer: (id) => id === 'here', hasExec: () => false },
       status: () => status,
+      localSubnet: () => '172.17.0.0/16',
       counts: () => ({ containers: 2, running: 1, stopped: 1, images: 3 }),
       telemetry,
       nowMs: () => Date.now(),
@@ -91,6 +92,8 @@ describe('FrontDoor', () => {
       managerSocket: join(folder, 'manager.sock'),
       address: '127.0.0.1',
       enginePort: await freePort(),
+      network: { tag: 'test', linkLocalGateway: '169.254.1.1', markBase: 0x0e000000 },
+      insecureRegistries: [],
       logLevel: 'error',
     } as NodeConfig;
     status = { state: 'active', role: 'worker', nodeId: 'n1', managers: [] };
@@ -210,7 +213,7 @@ describe('FrontDoor', () => {
     expect((await call('GET', '/containers/here/json')).body).to.have.property('Id', 'here');
     expect((await call('GET', '/containers/there/json')).body).to.have.property('Id', 'elsewhere');
     const networks = (await call('GET', '/networks')).body as { Name: string }[];
-    expect(networks.map(({ Name }) => Name)).to.deep.equal(['ingress', 'host', 'none']);
+    expect(networks.map(({ Name }) => Name)).to.deep.equal(['ingress', 'bridge', 'host', 'none']);
     expect((await call('GET', '/networks/host')).body).to.have.property('Driver', 'host');
     expect((await call('GET', '/info')).body).to.have.nested.property('Swarm.Nodes', 3);
     expect((await call('GET', '/events?until=1&since=0')).body).to.deep.include({ Type: 'service' });

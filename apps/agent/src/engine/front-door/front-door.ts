@@ -37,6 +37,8 @@ export interface FrontDoorOptions {
   local: LocalContainers;
   status(): NodeStatus;
   counts(): NodeCounts;
+  /** Of the node's own network; absent until there is one. */
+  localSubnet(): string | undefined;
   /** This node's own events. */
   telemetry: Telemetry;
   nowMs(): number;
@@ -146,7 +148,7 @@ function engineRoutes(options: FrontDoorOptions, forward: ClusterForward, starte
       clusterInfo: () => readClusterInfo(forward),
     }),
     ...eventRoutes({ config, telemetry: options.telemetry, hasManager, nowMs: () => options.nowMs() }),
-    ...networkRoutes(config, startedAtMs, forward),
+    ...networkRoutes({ config, startedAtMs, forward, localSubnet: () => options.localSubnet() }),
     ...swarmRoutes(() => options.status(), forward),
   ];
   return [...present, ...notThereYetRoutes(present)];

@@ -1,4 +1,4 @@
-/** `/networks`: the node's two predefined networks, and the cluster's, which the manager keeps. */
+/** `/networks`: the node's predefined networks, and the cluster's, which the manager keeps. */
 import { exchangeOf, labelsMatch, parseFilters, type Route } from '#libs/docker-api';
 import { EnxameError, type NodeConfig } from '#libs/model';
 import { createHash } from 'node:crypto';
@@ -8,13 +8,23 @@ const waitMs = 10_000;
 export const networkFilterNames = ['dangling', 'driver', 'id', 'label', 'name', 'scope', 'type'] as const;
 
 interface PredefinedNetwork {
-  Name: 'host' | 'none';
+  Name: 'bridge' | 'host' | 'none';
   Id: string;
-  Driver: 'host' | 'null';
+  Driver: 'bridge' | 'host' | 'null';
 }
 
-export function networkRoutes(config: NodeConfig, startedAtMs: number, forward: ClusterForward): Route[] {
+export interface NetworkRouteOptions {
+  config: NodeConfig;
+  startedAtMs: number;
+  forward: ClusterForward;
+  /** Of the node's own network; absent until there is one. */
+  localSubnet(): string | undefined;
+}
+
+export function networkRoutes(options: NetworkRouteOptions): Route[] {
+  const { config, startedAtMs, forward } = options;
   const predefined: PredefinedNetwork[] = [
+    { Name: 'bridge', Id: idOf(config, 'bridge'), Driver: 'bridge' },
     { Name: 'host', Id: idOf(config, 'host'), Driver: 'host' },
     { Name: 'none', Id: idOf(config, 'none'), Driver: 'null' },
   ];
@@ -24,7 +34,7 @@ export function networkRoutes(config: NodeConfig, startedAtMs: number, forward: 
     Scope: 'local',
     EnableIPv4: true,
     EnableIPv6: false,
-    IPAM: { Driver: 'default', Options: null, Config: null },
+    IPAM: { Driver: 'default', Options: null, Config: network.Name === 'bridge' ? addressing() : null },
     Internal: false,
     Attachable: false,
     Ingress: false,
@@ -34,6 +44,10 @@ export function networkRoutes(config: NodeConfig, startedAtMs: number, forward: 
     Options: {},
     Labels: {},
   });
+  const addressing = (): { Subnet: string; Gateway: string }[] => {
+    const subnet = options.localSubnet();
+    return subnet === undefined ? [] : [{ Subnet: subnet, Gateway: config.network.linkLocalGateway }];
+  };
   const find = (reference: string): PredefinedNetwork | undefined =>
     predefined.find(({ Name, Id }) => Name === reference || Id === reference);
 
