@@ -95,7 +95,7 @@ describe('FrontDoor', () => {
       network: { tag: 'test', linkLocalGateway: '169.254.1.1', markBase: 0x0e000000 },
       insecureRegistries: [],
       logLevel: 'error',
-    } as NodeConfig;
+    } as Partial<NodeConfig> as NodeConfig;
     status = { state: 'active', role: 'worker', nodeId: 'n1', managers: [] };
     door = openDoor();
     await door.start();
