@@ -26,8 +26,8 @@ function stored(state: NodeState, more: Partial<Node> = {}): Node {
   };
 }
 
-function seen(connected: boolean, lastHeardMs: number): NodeObservation {
-  return { connected, lastHeardMs, registration: { description, address: '10.0.0.1' } };
+function seen(connected: boolean, lastHeardMs: number, hungUp = false): NodeObservation {
+  return { connected, hungUp, lastHeardMs, registration: { description, address: '10.0.0.1' } };
 }
 
 describe('node states', () => {
@@ -49,6 +49,14 @@ describe('node states', () => {
       {},
       'disconnected: the session of the node ended',
     ],
+    [
+      'hung up and silent for three periods: its agent is starting again',
+      stored('ready'),
+      seen(false, 7_000, true),
+      {},
+      'disconnected: the session of the node ended',
+    ],
+    ['hung up for good', stored('disconnected'), seen(false, 0, true), {}, 'down: heartbeat failure'],
     ['down stays down while silent', stored('down'), seen(false, 7_000), {}, 'nothing'],
     [
       'not seen by a new leader',
@@ -59,10 +67,17 @@ describe('node states', () => {
     ],
     ['unknown already', stored('unknown'), undefined, {}, 'nothing'],
     [
-      'not seen for six periods',
+      'not seen for six short periods, which is less than an agent may take to start',
       stored('unknown'),
       undefined,
       { startedAtMs: 4_000 },
+      'nothing',
+    ],
+    [
+      'not seen for six periods',
+      stored('unknown'),
+      undefined,
+      { startedAtMs: 10_000, nowMs: 40_000, heartbeatPeriodMs: 5_000 },
       'down: heartbeat failure',
     ],
     [
@@ -90,6 +105,7 @@ describe('node states', () => {
     const newer = { ...description, resources: { nanoCpus: 4e9, memoryBytes: 2 } };
     const observation: NodeObservation = {
       connected: true,
+      hungUp: false,
       lastHeardMs: 10_000,
       registration: { description: newer, address: '10.0.0.9' },
     };

@@ -4,6 +4,8 @@ import { isDeepStrictEqual } from 'node:util';
 
 export interface NodeObservation {
   connected: boolean;
+  /** The session was ended by the node's side, not by this manager for its silence. */
+  hungUp: boolean;
   /** Time of the last message of any session of this manager's life. */
   lastHeardMs: number;
   registration: { description: NodeDescription; address: string };
@@ -20,6 +22,11 @@ export interface NodeTimes {
 export const missedPeriodsMax = 3;
 /** Nodes that have not come back to a new leader get longer. */
 export const graceMissedPeriodsMax = 6;
+/**
+ * A node that hung up lives: its kernel closed the connection, its containers and balancer work on, and its agent is
+ * most likely being started again. That takes seconds on a busy machine, however short the heartbeat period is.
+ */
+export const restartGraceMs = 10_000;
 
 /** Patches for the nodes whose stored state differs from what is observed. */
 export function planNodeStates(
@@ -52,12 +59,14 @@ function observedStatus(
   if (node.status.state === 'down') return node.status;
   if (observation) {
     const silentMs = times.nowMs - observation.lastHeardMs;
-    return silentMs < missedPeriodsMax * times.heartbeatPeriodMs
+    const missedMs = missedPeriodsMax * times.heartbeatPeriodMs;
+    return silentMs < (observation.hungUp ? Math.max(missedMs, restartGraceMs) : missedMs)
       ? status('disconnected', 'the session of the node ended')
       : status('down', 'heartbeat failure');
   }
   const silentMs = times.nowMs - Math.max(times.startedAtMs, node.createdAtMs);
-  if (silentMs >= graceMissedPeriodsMax * times.heartbeatPeriodMs) return status('down', 'heartbeat failure');
+  const graceMs = Math.max(graceMissedPeriodsMax * times.heartbeatPeriodMs, restartGraceMs);
+  if (silentMs >= graceMs) return status('down', 'heartbeat failure');
   return node.status.state === 'unknown'
     ? node.status
     : status('unknown', 'the node has not come to the new leader yet');

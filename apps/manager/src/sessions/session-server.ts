@@ -169,9 +169,9 @@ export class SessionServer {
         live = this.#register(caller.nodeId, stream, body.register);
       },
       drained: () => live && this.#dispatcher.drained(live.feed),
-      ended: (reason) => {
+      ended: (reason, by) => {
         clearTimeout(waiting);
-        if (live) this.#ended(live, reason);
+        if (live) this.#ended(live, reason, by);
       },
     });
   }
@@ -188,6 +188,7 @@ export class SessionServer {
     const nowMs = clock.nowMs();
     this.#observations.set(nodeId, {
       connected: true,
+      hungUp: false,
       lastHeardMs: nowMs,
       registration: { description, address: register.address },
     });
@@ -267,14 +268,17 @@ export class SessionServer {
     });
   }
 
-  #ended(live: LiveSession, reason: string): void {
+  #ended(live: LiveSession, reason: string, by: 'agent' | 'manager'): void {
     this.#dispatcher.detach(live.feed);
     // A session that was replaced says nothing about its node.
     if (this.#sessions.get(live.nodeId) !== live) return;
     this.#sessions.delete(live.nodeId);
     this.#images.delete(live.nodeId);
     const observation = this.#observations.get(live.nodeId);
-    if (observation) observation.connected = false;
+    if (observation) {
+      observation.connected = false;
+      observation.hungUp = by === 'agent';
+    }
     this.#options.log('warn', 'session ended', { node: live.nodeId, reason });
     void this.#reconcileNodes();
   }

@@ -11,7 +11,7 @@ export interface SessionHandlers {
   message(body: AgentBody): void;
   drained(): void;
   /** Called once, whoever ended it. */
-  ended(reason: string): void;
+  ended(reason: string, by: 'agent' | 'manager'): void;
 }
 
 export class SessionStream {
@@ -34,10 +34,10 @@ export class SessionStream {
       }
     });
     this.#call.on('drain', () => handlers.drained());
-    this.#call.on('error', (error: Error) => this.#finish(error.message));
-    this.#call.on('cancelled', () => this.#finish('the connection is gone'));
+    this.#call.on('error', (error: Error) => this.#finish(error.message, 'agent'));
+    this.#call.on('cancelled', () => this.#finish('the connection is gone', 'agent'));
     this.#call.on('end', () => {
-      this.#finish('the agent ended the session');
+      this.#finish('the agent ended the session', 'agent');
       this.#call.end();
     });
   }
@@ -51,14 +51,14 @@ export class SessionStream {
   /** Ends the session with an error the agent sees. */
   end(error: unknown): void {
     if (this.#ended) return;
-    this.#finish(error instanceof Error ? error.message : String(error));
+    this.#finish(error instanceof Error ? error.message : String(error), 'manager');
     this.#call.emit('error', toServiceError(error));
   }
 
-  #finish(reason: string): void {
+  #finish(reason: string, by: 'agent' | 'manager'): void {
     if (this.#ended) return;
     this.#ended = true;
-    this.#handlers?.ended(reason);
+    this.#handlers?.ended(reason, by);
   }
 }
 
