@@ -1,22 +1,19 @@
-/** NestJS wires the agent: the parts made in main.ts go in, and its life follows the application's. */
+/** NestJS holds the running agent: its end follows the application's. */
 import {
   Module,
   type DynamicModule,
-  type OnApplicationBootstrap,
+  type INestApplicationContext,
   type OnApplicationShutdown,
 } from '@nestjs/common';
-import { NodeAgent, type NodeAgentOptions } from './node-agent.js';
+import { NestFactory } from '@nestjs/core';
+import { NodeAgent } from './node-agent.js';
 
-/** Starts and stops the agent with the application context. */
-class AgentLifecycle implements OnApplicationBootstrap, OnApplicationShutdown {
+/** Stops the agent with the application context. */
+class AgentLifecycle implements OnApplicationShutdown {
   readonly #agent: NodeAgent;
 
   constructor(agent: NodeAgent) {
     this.#agent = agent;
-  }
-
-  onApplicationBootstrap(): Promise<void> {
-    return this.#agent.start();
   }
 
   onApplicationShutdown(): Promise<void> {
@@ -25,18 +22,25 @@ class AgentLifecycle implements OnApplicationBootstrap, OnApplicationShutdown {
 }
 
 @Module({})
-export class AgentModule {
-  static forNode(options: NodeAgentOptions): DynamicModule {
+class AgentModule {
+  static around(agent: NodeAgent): DynamicModule {
     return {
       module: AgentModule,
       providers: [
-        { provide: NodeAgent, useFactory: () => new NodeAgent(options) },
+        { provide: NodeAgent, useValue: agent },
         {
           provide: AgentLifecycle,
-          useFactory: (agent: NodeAgent) => new AgentLifecycle(agent),
+          useFactory: (running: NodeAgent) => new AgentLifecycle(running),
           inject: [NodeAgent],
         },
       ],
     };
   }
+}
+
+export function createApplication(agent: NodeAgent): Promise<INestApplicationContext> {
+  return NestFactory.createApplicationContext(AgentModule.around(agent), {
+    logger: false,
+    abortOnError: false,
+  });
 }

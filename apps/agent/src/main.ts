@@ -14,6 +14,7 @@ const launcherPath = fileURLToPath(
 );
 const managerMain = fileURLToPath(new URL('../../manager/src/main.js', import.meta.url));
 const exitWaitMs = 15_000;
+const sessionWaitMs = 3_000;
 
 async function main(): Promise<void> {
   const { values } = parseArgs({ options: { config: { type: 'string' } } });
@@ -39,8 +40,8 @@ async function main(): Promise<void> {
     log: failed,
   });
   await runtime.start();
-  const parts = await import('./parts.js');
-  const application = await parts.startAgent({
+  const { createAgent } = await import('./parts.js');
+  const agent = createAgent({
     config,
     configFile: values.config,
     managerMain,
@@ -49,6 +50,7 @@ async function main(): Promise<void> {
     log,
     failed,
   });
+  let application: { close(): Promise<void> } = { close: () => agent.stop() };
   const stop = (signal: string): void => {
     log('info', 'told to stop', { signal });
     setTimeout(() => process.exit(1), exitWaitMs).unref();
@@ -65,6 +67,11 @@ async function main(): Promise<void> {
   };
   process.on('unhandledRejection', fail);
   process.on('uncaughtException', fail);
+  await agent.start();
+  // Loading the framework takes as long as all before it: the node is back in its cluster by then.
+  await agent.firstSession(sessionWaitMs);
+  const { createApplication } = await import('./agent.module.js');
+  application = await createApplication(agent);
 }
 
 main().catch((error: unknown) => {

@@ -45,6 +45,8 @@ export class NodeAgent {
   readonly #engine: Engine;
   readonly #frontDoor: FrontDoor;
   readonly #stopping = new AbortController();
+  /** Aborts when the first session has begun. */
+  readonly #inSession = new AbortController();
   #keeper: IdentityKeeper | undefined;
   #link: ClusterLink | undefined;
   #joinError: string | undefined;
@@ -85,6 +87,19 @@ export class NodeAgent {
     void this.#comeToCluster();
   }
 
+  /** Resolves when the node is back in its cluster, or has waited long enough for it. */
+  async firstSession(waitMsMax: number): Promise<void> {
+    const signal = AbortSignal.any([this.#inSession.signal, this.#stopping.signal]);
+    if (signal.aborted) return;
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, waitMsMax);
+      signal.addEventListener('abort', () => {
+        clearTimeout(timer);
+        resolve();
+      });
+    });
+  }
+
   /** Ends the processes of this node; containers keep running and the kernel keeps balancing. */
   async stop(): Promise<void> {
     await this.#end({ stopContainers: false });
@@ -110,6 +125,7 @@ export class NodeAgent {
         description: describeNode(config, productVersion),
         events: this.#events,
         volumes: this.#engine.taskVolumes,
+        sessionBegun: () => this.#inSession.abort(),
       });
       this.#link.start();
     } catch (error) {

@@ -1,17 +1,15 @@
-/** Makes the parts of the agent that need no small process, and gives them to NestJS. */
+/** Makes the parts of the agent that need no small process. */
 import 'reflect-metadata';
 import { createImageStore } from '#libs/images';
 import type { NodeConfig } from '#libs/model';
 import { createNodeNetwork } from '#libs/network';
 import { createVolumeStore, type ContainerRuntime } from '#libs/runtime';
 import { createTelemetry } from '#libs/telemetry';
-import type { INestApplicationContext } from '@nestjs/common';
-import { NestFactory } from '@nestjs/core';
 import { join } from 'node:path';
-import { AgentModule } from './agent.module.js';
 import { dnsUpstreams } from './node/description.js';
 import type { Log } from './node/log.js';
 import { ManagerProcess } from './node/manager-process.js';
+import { NodeAgent } from './node-agent.js';
 
 export interface AgentParts {
   config: NodeConfig;
@@ -23,10 +21,10 @@ export interface AgentParts {
   failed(error: unknown, what: string): void;
 }
 
-export function startAgent(parts: AgentParts): Promise<INestApplicationContext> {
+export function createAgent(parts: AgentParts): NodeAgent {
   const { config, runtime, log } = parts;
   const fraction = (): number => Math.random();
-  const module = AgentModule.forNode({
+  return new NodeAgent({
     config,
     runtime,
     images: createImageStore({
@@ -66,5 +64,4 @@ export function startAgent(parts: AgentParts): Promise<INestApplicationContext> 
     log,
     exit: (code) => process.exit(code),
   });
-  return NestFactory.createApplicationContext(module, { logger: false, abortOnError: false });
 }

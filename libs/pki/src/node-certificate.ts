@@ -10,11 +10,12 @@ import {
   generateKeys,
   keyAlgorithm,
   keyPairFromPem,
+  loadX509,
   privateKeyFromPem,
   privateKeyToPem,
   randomSerialNumber,
   signingAlgorithm,
-  x509,
+  type X509,
 } from './x509.js';
 
 export type NodeRole = 'manager' | 'worker';
@@ -42,6 +43,7 @@ export async function createCertificateRequest(
   existingKeyPem?: string,
 ): Promise<{ keyPem: string; requestPem: string }> {
   const keys = existingKeyPem ? await keyPairFromPem(existingKeyPem) : await generateKeys();
+  const x509 = await loadX509();
   const request = await x509.Pkcs10CertificateRequestGenerator.create({ name: [], keys, signingAlgorithm });
   return {
     keyPem: existingKeyPem ?? (await privateKeyToPem(keys.privateKey)),
@@ -51,7 +53,7 @@ export async function createCertificateRequest(
 
 /** A request whose signature holds: its sender owns the key. */
 export interface CheckedRequest {
-  publicKey: x509.PublicKey;
+  publicKey: X509.PublicKey;
   /** 16 bytes that name the key: a node that asks twice with one key is one node. */
   fingerprint: Buffer;
 }
@@ -61,6 +63,7 @@ export async function checkCertificateRequest(requestPem: string): Promise<Check
   if (Buffer.byteLength(requestPem) > requestBytesMax) {
     throw new EnxameError('invalid-argument', `certificate request: over ${requestBytesMax} bytes`);
   }
+  const x509 = await loadX509();
   try {
     const request = new x509.Pkcs10CertificateRequest(requestPem);
     const algorithm = request.publicKey.algorithm as { name?: string; namedCurve?: string };
@@ -91,6 +94,7 @@ export async function issueNodeCertificate(options: {
 }): Promise<string> {
   const { ca, identity, nowMs } = options;
   const lifeMs = Math.max(options.lifeMs ?? certificateLifeMsDefault, certificateLifeMsMin);
+  const x509 = await loadX509();
   const issuer = new x509.X509Certificate(ca.certificatePem);
   const certificate = await x509.X509CertificateGenerator.create({
     serialNumber: randomSerialNumber(),

@@ -1,5 +1,5 @@
 import { X509Certificate } from 'node:crypto';
-import { generateKeys, privateKeyToPem, randomSerialNumber, signingAlgorithm, x509 } from './x509.js';
+import { generateKeys, loadX509, privateKeyToPem, randomSerialNumber, signingAlgorithm } from './x509.js';
 
 export interface RootCa {
   certificatePem: string;
@@ -15,6 +15,7 @@ export async function createRootCa(options: { nowMs: number }): Promise<RootCa> 
   const keys = await generateKeys();
   const notAfter = new Date(options.nowMs);
   notAfter.setUTCFullYear(notAfter.getUTCFullYear() + rootCaLifeYears);
+  const x509 = await loadX509();
   const certificate = await x509.X509CertificateGenerator.createSelfSigned({
     serialNumber: randomSerialNumber(),
     name: [{ CN: ['swarm-ca'] }],

@@ -1,11 +1,19 @@
 /** The one place that sets up the X.509 library: it needs decorator metadata and a crypto provider before use. */
-import 'reflect-metadata';
-import * as x509 from '@peculiar/x509';
+import type * as X509 from '@peculiar/x509';
 import { createPublicKey, randomBytes, webcrypto } from 'node:crypto';
 
-x509.cryptoProvider.set(webcrypto);
+export type { X509 };
 
-export { x509 };
+/**
+ * The library is large and only making certificates needs it: a daemon that comes back with its certificates at hand
+ * is up a good while sooner without.
+ */
+export async function loadX509(): Promise<typeof X509> {
+  await import('reflect-metadata');
+  const x509 = await import('@peculiar/x509');
+  x509.cryptoProvider.set(webcrypto);
+  return x509;
+}
 export type CryptoKey = webcrypto.CryptoKey;
 export type CryptoKeyPair = webcrypto.CryptoKeyPair;
 

@@ -83,7 +83,7 @@ export class ManagerProcess {
     const startedAt = performance.now();
     const child = spawn(
       process.execPath,
-      ['--enable-source-maps', mainFile, '--config', configFile],
+      [mainFile, '--config', configFile],
       // A session of its own: it must not end with this process or with the terminal.
       { detached: true, stdio: ['ignore', output, output] },
     );

@@ -27,6 +27,7 @@ export interface ClusterLinkOptions {
   network: NodeNetwork;
   volumes: TaskVolumes;
   events: NodeEvents;
+  sessionBegun(): void;
   nowMs(): number;
   fraction(): number;
   log: Log;
@@ -82,7 +83,10 @@ export class ClusterLink {
         }
       },
       onUnknownTasks: (taskIds) => taskIds.forEach((taskId) => this.#worker.forget(taskId)),
-      onConnection: (connected) => log('info', connected ? 'session begun' : 'session ended'),
+      onConnection: (connected) => {
+        log('info', connected ? 'session begun' : 'session ended');
+        if (connected) options.sessionBegun();
+      },
       nowMs: () => options.nowMs(),
       fraction: () => options.fraction(),
       log,

@@ -27,7 +27,7 @@ export class NodeProcess {
   start(): void {
     mkdirSync(dirname(this.node.logFile), { recursive: true });
     const log = openSync(this.node.logFile, 'a');
-    const daemon = [process.execPath, '--enable-source-maps', agentMain, '--config', this.node.configFile];
+    const daemon = [process.execPath, agentMain, '--config', this.node.configFile];
     const command = this.node.namespace
       ? ['nsenter', `--net=/run/netns/${this.node.namespace}`, '--', ...daemon]
       : daemon;
