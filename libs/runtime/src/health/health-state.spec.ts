@@ -66,9 +66,22 @@ describe('health', () => {
   it('probes faster while starting', () => {
     const delay = (state: HealthState, nowMs: number): number =>
       probeDelayMs(state, health, { nowMs, startedAtMs: 0 });
-    expect(delay(startingHealth, 0)).to.equal(5_000);
+    expect(delay(startingHealth, 10_000)).to.equal(5_000);
     expect(delay(startingHealth, 60_000)).to.equal(30_000);
     expect(delay({ ...startingHealth, status: 'healthy' }, 1)).to.equal(30_000);
+  });
+  it('looks at a young container whenever its age has doubled, when a failure costs nothing', () => {
+    const probesAtMs = (within: ContainerHealth): number[] => {
+      const times: number[] = [];
+      for (let nowMs = 0; nowMs < 16_000; times.push(nowMs))
+        nowMs += probeDelayMs(startingHealth, within, { nowMs, startedAtMs: 0 });
+      return times;
+    };
+    expect(probesAtMs(health)).to.deep.equal([
+      20, 40, 80, 160, 320, 640, 1_280, 2_560, 5_120, 10_120, 15_120, 20_120,
+    ]);
+    expect(probesAtMs({ ...health, startPeriodMs: 0 })).to.deep.equal([30_000]);
+    expect(probesAtMs({ ...health, startIntervalMs: 5 }).slice(0, 3)).to.deep.equal([5, 10, 15]);
   });
   it('knows what to run', () => {
     expect(probeCommand(['CMD-SHELL', 'a && b'])).to.deep.equal(['/bin/sh', '-c', 'a && b']);

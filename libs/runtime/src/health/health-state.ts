@@ -30,14 +30,23 @@ export function afterProbe(
   return { status: isOut ? 'unhealthy' : state.status, failingStreak, log };
 }
 
-/** How long after the last probe, or the start, the next one begins. */
+/** Most programs serve this soon after their start or not for a while. */
+const firstProbeMs = 20;
+
+/**
+ * How long after the last probe, or the start, the next one begins. In the start period a failure costs nothing and a
+ * success is waited for, so a young container is looked at whenever its age has doubled, until the start interval is
+ * the shorter wait.
+ */
 export function probeDelayMs(
   state: HealthState,
   health: ContainerHealth,
   times: { nowMs: number; startedAtMs: number },
 ): number {
-  const isStarting = state.status === 'starting' && times.nowMs - times.startedAtMs < health.startPeriodMs;
-  return Math.max(1, isStarting ? Math.min(health.startIntervalMs, health.intervalMs) : health.intervalMs);
+  const ageMs = times.nowMs - times.startedAtMs;
+  const isStarting = state.status === 'starting' && ageMs < health.startPeriodMs;
+  if (!isStarting) return Math.max(1, health.intervalMs);
+  return Math.max(1, Math.min(health.startIntervalMs, health.intervalMs, Math.max(firstProbeMs, ageMs)));
 }
 
 /** The argv of a test; undefined when nothing is to be tested. */
