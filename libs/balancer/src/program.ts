@@ -40,7 +40,7 @@ export interface PublishedPort {
 export interface BalancerProgram {
   /** Names the table: clusters on one machine differ in it. */
   tag: string;
-  /** Assignment generation, stored in the ruleset itself. */
+  /** Assignment generation; the ruleset holds the one it last changed in. */
   generation: number;
   /** This node's underlay address, the source of connections that need one of the node's own. */
   address: string;

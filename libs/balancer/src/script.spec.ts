@@ -41,6 +41,7 @@ describe('diffPrograms', () => {
     const one = { ...base, networks };
     expect(diffPrograms(base, structuredClone(base))).to.equal('');
     expect(diffPrograms(one, { ...one, networks: [...networks].reverse() })).to.equal('');
+    expect(diffPrograms(base, { ...base, generation: 8 })).to.equal('');
   });
 
   it('changes only the chains whose backends changed', () => {

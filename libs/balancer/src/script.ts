@@ -53,7 +53,6 @@ interface SetChange {
 }
 
 function changeSet(path: string, before: ElementSet, after: ElementSet): SetChange {
-  if (sameElements(before, after)) return { removals: [], additions: [] };
   const gone = [...before.elements].filter(([key, value]) => after.elements.get(key) !== value);
   const come = [...after.elements].filter(([key, value]) => before.elements.get(key) !== value);
   return {
@@ -73,21 +72,27 @@ function deltaScript(previous: Ruleset, next: Ruleset): string {
     lines.push(...rules.map((rule) => `add rule ${table} ${name} ${rule}`));
   }
   const changes: SetChange[] = [];
+  let isNews = lines.length > 0 || [...previous.chains.keys()].some((name) => !next.chains.has(name));
   for (const [name, set] of next.sets) {
     const before = previous.sets.get(name);
-    if (before) changes.push(changeSet(`${table} ${name}`, before, set));
+    if (!before || sameElements(before, set)) continue;
+    isNews ||= name !== 'generation';
+    changes.push(changeSet(`${table} ${name}`, before, set));
   }
+  // Most generations change nothing here, and every transaction waits for the kernel: they are not worth one.
+  if (!isNews) return '';
   // All removals first: a chain is only deleted when no element leads to it any more.
   for (const change of changes) lines.push(...change.removals);
   for (const change of changes) lines.push(...change.additions);
   for (const name of previous.chains.keys()) {
     if (!next.chains.has(name)) lines.push(`flush chain ${table} ${name}`, `delete chain ${table} ${name}`);
   }
-  return lines.length === 0 ? '' : `${lines.join('\n')}\n`;
+  return `${lines.join('\n')}\n`;
 }
 
 /**
- * The script that takes the kernel from one program to the next, for `nft -f FILE`; empty when nothing differs.
+ * The script that takes the kernel from one program to the next, for `nft -f FILE`; empty when nothing but the
+ * generation differs.
  * Without a previous program, or when the fixed part differs, it replaces the table whole: still one transaction, and
  * open connections stay translated, since conntrack holds them.
  */

@@ -326,7 +326,8 @@ class KernelNodeNetwork implements NodeNetwork {
     // The balancer comes first: a route that cannot be set must not keep dead endpoints in it.
     if (failures.length > 0) throw new EnxameError('internal', failures.join('; '));
     this.kernel = wanted;
-    this.balancer = { program: balancer, ruleset };
+    // An empty script leaves the kernel with the generation it has.
+    if (script !== '' || !this.balancer) this.balancer = { program: balancer, ruleset };
     await this.removeObjects(changes.removeIp, forwardingRemovals(observed, wanted));
     this.dns.setZone(() => new Zone(this.withoutWithdrawn(program)));
     this.saveTimer ??= setTimeout(() => this.saveSoon(), saveDelayMs).unref();
