@@ -56,7 +56,7 @@ describe('container runtime on the real kernel', function () {
     expect(lines.slice(0, 5)).to.deep.equal([
       'box',
       'box',
-      'uid=0(root) gid=0(root)',
+      'uid=0(root) gid=0(root) groups=0(root)',
       '/root /usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin',
       '/',
     ]);
@@ -77,8 +77,10 @@ describe('container runtime on the real kernel', function () {
   it('runs as users of the image, by name, number and group', async () => {
     const id = (user: string): Promise<{ output: string }> =>
       fixture.result(fixture.shell('id; echo $HOME', { user }));
-    expect((await id('ana')).output).to.equal('uid=1000(ana) gid=1000(ana) groups=44(video)\n/home/ana\n');
-    expect((await id('1234:video')).output).to.equal('uid=1234 gid=44(video)\n/\n');
+    expect((await id('ana')).output).to.equal(
+      'uid=1000(ana) gid=1000(ana) groups=44(video),1000(ana)\n/home/ana\n',
+    );
+    expect((await id('1234:video')).output).to.equal('uid=1234 gid=44(video) groups=44(video)\n/\n');
     const config = fixture.shell('true', { user: 'nobody-there' });
     await fixture.runtime.create(config);
     expect(await codeOf(fixture.runtime.run(config.id))).to.equal('failed-precondition');

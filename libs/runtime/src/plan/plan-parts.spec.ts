@@ -11,13 +11,13 @@ const group = 'root:x:0:\nusers:x:100:\nvideo:x:44:bo,ana\naudio:x:45:ana\n';
 
 describe('users of a container', () => {
   const table: [string, string[], object | string][] = [
-    ['', [], { uid: 0, gid: 0, groups: [], home: '/root' }],
-    ['ana', [], { uid: 1000, gid: 100, groups: [44, 45], home: '/home/ana' }],
-    ['1000', ['video'], { uid: 1000, gid: 100, groups: [44, 45], home: '/home/ana' }],
-    ['ana:video', [], { uid: 1000, gid: 44, groups: [], home: '/home/ana' }],
-    ['555', [], { uid: 555, gid: 0, groups: [], home: '/' }],
-    ['555:666', ['7'], { uid: 555, gid: 666, groups: [7], home: '/' }],
-    ['12', [], { uid: 77, gid: 77, groups: [], home: '/' }],
+    ['', [], { uid: 0, gid: 0, groups: [0], home: '/root' }],
+    ['ana', [], { uid: 1000, gid: 100, groups: [100, 44, 45], home: '/home/ana' }],
+    ['1000', ['video'], { uid: 1000, gid: 100, groups: [100, 44, 45], home: '/home/ana' }],
+    ['ana:video', [], { uid: 1000, gid: 44, groups: [44], home: '/home/ana' }],
+    ['555', [], { uid: 555, gid: 0, groups: [0], home: '/' }],
+    ['555:666', ['7'], { uid: 555, gid: 666, groups: [666, 7], home: '/' }],
+    ['12', [], { uid: 77, gid: 77, groups: [77], home: '/' }],
     ['bob', [], 'unable to find user bob'],
     ['ana:staff', [], 'unable to find group staff'],
     ['4294967296', [], 'must be in range'],

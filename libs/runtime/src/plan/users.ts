@@ -53,7 +53,9 @@ export function resolveUser(options: {
       ? groups.filter(({ members }) => members.includes(entry.name)).map((group) => group.gid)
       : [];
   const more = options.groups.map((name) => groupId(groups, name));
-  return { uid, gid, groups: [...new Set([...own, ...more])], home: entry?.home || '/' };
+  // The group of the process is among its supplementary ones, so that it cannot be shed to pass a check for "no such
+  // group" in a file's mode.
+  return { uid, gid, groups: [...new Set([gid, ...own, ...more])], home: entry?.home || '/' };
 }
 
 function groupId(groups: readonly GroupEntry[], wanted: string): number {

@@ -166,7 +166,12 @@ function hostConfigOf(config: ContainerConfig): Record<string, unknown> {
     Dns: network.nameservers,
     DnsOptions: network.resolverOptions,
     DnsSearch: network.searchDomains,
-    ExtraHosts: orNull(network.hosts),
+    ExtraHosts: orNull(
+      network.hosts.flatMap((line) => {
+        const [address, ...names] = line.split(/\s+/);
+        return names.map((name) => `${name}:${address}`);
+      }),
+    ),
     GroupAdd: orNull(config.groups),
     IpcMode: 'private',
     Cgroup: '',

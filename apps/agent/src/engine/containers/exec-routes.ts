@@ -113,6 +113,8 @@ async function startOrSay(
     return await execs.start(entry, runtime, options);
   } catch (error) {
     if (error instanceof StartFailure) return `exec failed: ${error.message}`;
+    // A user or group the container does not have.
+    if (error instanceof EnxameError && error.code === 'invalid-argument') return error.message;
     throw error;
   }
 }

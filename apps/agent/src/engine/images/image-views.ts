@@ -30,7 +30,7 @@ export function presentImage(image: Image): Record<string, unknown> {
     Architecture: image.architecture,
     Os: image.os,
     Size: image.sizeBytes,
-    GraphDriver: { Data: null, Name: 'overlayfs' },
+    GraphDriver: { Data: null, Name: 'overlay2' },
     RootFS: { Type: 'layers', Layers: image.layers.map(({ diffId }) => diffId) },
     Metadata: { LastTagTime: zeroTime },
   };

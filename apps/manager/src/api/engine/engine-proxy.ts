@@ -90,13 +90,16 @@ export class EngineProxy {
   }
 }
 
-/** By container id or its beginning, by task id, or by the name that task and container share. */
+/**
+ * By container id or its beginning, or by the name that task and container share. A task's id is none of a container:
+ * `docker inspect` asks for a container first and would never come to the task.
+ */
 export function findContainer(view: ClusterView, reference: string): { nodeId: NodeId; containerId: string } {
   const found: Readonly<Task>[] = [];
   for (const task of view.tasks.all()) {
     const id = task.status.container?.id;
     if (id === undefined || task.nodeId === undefined) continue;
-    if (id === reference || task.id === reference || taskName(view, task) === reference) {
+    if (id === reference || taskName(view, task) === reference) {
       return { nodeId: task.nodeId, containerId: id };
     }
     if (reference.length >= idPrefixLengthMin && id.startsWith(reference)) found.push(task);
