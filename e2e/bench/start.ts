@@ -57,8 +57,8 @@ export async function benchStart(): Promise<void> {
       `create + start in ms: ours ${spread(ours)}; dockerd ${spread(theirs)}; crun ${spread(crun)}`,
     );
 
-    const ourMemory = await idleMemory(cluster.socket, () => shimPss('e', '/enxame-'));
-    const theirMemory = await idleMemory(dockerd.socket, () => shimPss('containerd-shim', 'containerd-shim'));
+    const ourMemory = await idleMemory(cluster.socket, isOurKeeper);
+    const theirMemory = await idleMemory(dockerd.socket, isContainerdShim);
     rows.push({
       figure: 'memory beside an idle container (PSS)',
       unit: 'MB',
@@ -183,32 +183,47 @@ async function serviceUp(socket: string, replicas: number, number: number): Prom
   await call(socket, 'DELETE', `/services/${ID}`);
 }
 
-/** MB of PSS per container of the processes that stand beside it. */
-async function idleMemory(socket: string, pss: () => number): Promise<number> {
-  const before = pss();
-  const ids: string[] = [];
+/**
+ * MB of PSS per container of the processes that stand beside it; the containers' own are not among them. Pages that
+ * all keepers share are counted once in their sum, so what one of them costs is the sum's share.
+ */
+async function idleMemory(
+  socket: string,
+  isKeeper: (title: readonly string[], ids: ReadonlySet<string>) => boolean,
+): Promise<number> {
+  const ids = new Set<string>();
   for (let i = 0; i < idleContainers; i++) {
     const { Id } = await call<{ Id: string }>(socket, 'POST', '/containers/create', {
       Image: image,
       Cmd: command,
     });
     await call(socket, 'POST', `/containers/${Id}/start`);
-    ids.push(Id);
+    ids.add(Id);
   }
-  const after = pss();
+  const kibibytes = pssOf((title) => isKeeper(title, ids));
   for (const id of ids) await call(socket, 'DELETE', `/containers/${id}?force=1`);
-  return (after - before) / idleContainers / 1024;
+  return kibibytes / idleContainers / 1024;
 }
 
-/** KiB of PSS of all processes whose name starts so, or whose command line holds the mark. */
-function shimPss(name: string, mark: string): number {
+/** Our keepers carry their container's id; the launcher they were forked from is one per node. */
+function isOurKeeper([name = '', detail = '']: readonly string[], ids: ReadonlySet<string>): boolean {
+  return (
+    (name === 'enxame-shim' && ids.has(detail)) ||
+    (name === 'enxame-launcher' && detail.startsWith('/run/enxame/bench/node-1/'))
+  );
+}
+
+function isContainerdShim([name = '', ...words]: readonly string[], ids: ReadonlySet<string>): boolean {
+  return name.includes('containerd-shim') && words.some((word) => ids.has(word));
+}
+
+/** KiB of PSS of the processes of this machine that `counts` accepts, by their title: name and arguments. */
+function pssOf(counts: (title: readonly string[]) => boolean): number {
   let sum = 0;
   for (const pid of readdirSync('/proc').filter((entry) => /^\d+$/.test(entry))) {
     try {
-      const line = readFileSync(`/proc/${pid}/cmdline`, 'utf8');
-      const comm = readFileSync(`/proc/${pid}/comm`, 'utf8');
-      if (!line.includes(mark) && !comm.startsWith(`${name}nxame`) && !comm.startsWith(mark)) continue;
-      if (line.includes('node\0')) continue;
+      const title = readFileSync(`/proc/${pid}/cmdline`, 'utf8').split(/[\0 ]/);
+      if (!counts(title)) continue;
       const rollup = readFileSync(`/proc/${pid}/smaps_rollup`, 'utf8');
       sum += Number(/^Pss:\s+(\d+)/m.exec(rollup)?.[1] ?? 0);
     } catch {
