@@ -22,7 +22,7 @@ export interface TaskPorts {
   volumes: TaskVolumes;
   /** Other nodes that hold an image. Empty when the leader cannot be asked. */
   peersFor(reference: string): Promise<PeerSource[]>;
-  /** Resolves when the kernel has the newest network program this node was given. */
+  /** Resolves when the kernel has the newest network program this node has been given so far. Never rejects. */
   networkSettled(): Promise<void>;
   /** True when clients may hold connections to the service's tasks. */
   hasPorts(serviceId: ServiceId): boolean;

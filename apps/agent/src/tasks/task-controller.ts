@@ -49,6 +49,8 @@ export class TaskController {
   #busy = false;
   #kicked = false;
   #retry: NodeJS.Timeout | undefined;
+  /** The kernel has the network program that came with this task, or a newer one. */
+  readonly #networkReady: Promise<void>;
 
   constructor(
     ports: TaskPorts,
@@ -59,6 +61,7 @@ export class TaskController {
     this.#revision = options.revision;
     this.#containerId = containerIdOf(options.task.id);
     this.#status = options.known ?? this.#adopted();
+    this.#networkReady = ports.networkSettled();
   }
 
   get containerId(): ContainerId {
@@ -184,7 +187,7 @@ export class TaskController {
     if (!container) return this.#report('failed', 'starting', { error: 'the container is gone' });
     if (container.phase === 'created') {
       // Its first connection is to find the routes and names it needs.
-      await this.#ports.networkSettled();
+      await this.#networkReady;
       if (this.#closed) return 'wait';
       if (this.#mustStop()) return 'again';
       try {

@@ -3,7 +3,7 @@
  * finished with or refused, also when it was cut off from the leader. One small file per task, replaced atomically.
  */
 import type { Log } from '../node/log.js';
-import type { TaskId, TaskStatus } from '#libs/model';
+import { taskStateOrder, type TaskId, type TaskStatus } from '#libs/model';
 import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
@@ -41,8 +41,12 @@ export class TaskRecords {
     return records;
   }
 
-  /** A failed write is told of and does not stop the task: the record only serves the next start. */
+  /**
+   * On its way to running a task is what its container says it is, so nothing is written then. A failed write is told
+   * of and does not stop the task: the record only serves the next start.
+   */
   save(record: TaskRecord): void {
+    if (taskStateOrder[record.status.state] < taskStateOrder.running) return;
     const file = join(this.#folder, `${record.taskId}.json`);
     try {
       writeFileSync(`${file}.new`, JSON.stringify(record), { mode: 0o600 });
