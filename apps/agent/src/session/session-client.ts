@@ -11,6 +11,7 @@ import {
   type NodeDescription,
   type StatsSample,
   type TaskId,
+  type TaskState,
   type TaskStatusReport,
 } from '#libs/model';
 import { managerServerName, type NodeIdentity } from '#libs/pki';
@@ -50,6 +51,9 @@ const missedPeriodsMax = 3;
 /** A leader that is only busy starting is not left for another. */
 const silenceMsMin = 6_000;
 const reportsPerMessageMax = 500;
+/** How long a step on a task's way may wait for the next one, which is told in its place. */
+const stepWaitMs = 15;
+const steps: ReadonlySet<TaskState> = new Set(['accepted', 'preparing', 'starting']);
 const eventsKeptMax = 256;
 const queryTimeoutMs = 3_000;
 const backoffLimits = { firstMs: 100, maxMs: 2_000 };
@@ -73,6 +77,7 @@ export class SessionClient {
   #watchdog: NodeJS.Timeout | undefined;
   #reconnect: NodeJS.Timeout | undefined;
   #flushScheduled = false;
+  #stepTimer: NodeJS.Timeout | undefined;
   #started = false;
 
   constructor(options: SessionClientOptions) {
@@ -96,10 +101,14 @@ export class SessionClient {
     this.#leave();
   }
 
-  /** Sent in this turn of the event loop, together with what else is reported in it. */
+  /**
+   * Sent in this turn of the event loop, together with what else is reported in it; but steps that nobody waits for
+   * wait a little themselves: most tasks are past them before their news would have been read.
+   */
   report(report: TaskStatusReport): void {
     this.#reports.set(report.taskId, report);
-    this.#scheduleFlush();
+    if (!steps.has(report.status.state)) this.#scheduleFlush();
+    else this.#stepTimer ??= setTimeout(() => this.#flush(), stepWaitMs);
   }
 
   applied(generation: number): void {
@@ -290,6 +299,8 @@ export class SessionClient {
   }
 
   #flush(): void {
+    clearTimeout(this.#stepTimer);
+    this.#stepTimer = undefined;
     if (!this.#registered) return;
     const reports = [...this.#reports.values()].map(json);
     this.#reports.clear();
