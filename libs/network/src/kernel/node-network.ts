@@ -36,6 +36,8 @@ const scriptFile = 'balancer.nft';
 /** Many programs may come in a row; only the last is worth the disk's time. */
 const saveDelayMs = 300;
 const auditIntervalMs = 15_000;
+/** The longest that additions wait for company. */
+const restMsMax = 100;
 /** Containers whose addresses are remembered before the cluster lists them; the oldest are forgotten first. */
 const rememberedAddressesMax = 10_000;
 
@@ -52,12 +54,19 @@ class KernelNodeNetwork implements NodeNetwork {
   /** Tasks whose endpoint is dead although the leader does not know it yet. */
   private readonly withdrawn = new Set<string>();
   private program: NetworkProgram | undefined;
+  /** Tasks that are endpoints in `program`. */
+  private endpoints: ReadonlySet<string> = new Set();
   /** What the kernel has for certain; absent after a failure or at the start, and then everything is set anew. */
   private kernel: KernelState | undefined;
   private balancer: { program: BalancerProgram; ruleset: Ruleset } | undefined;
   private containerMtu = 1500 - overlayOverheadBytes;
   private pending: Waiter[] = [];
   private working: Promise<void> | undefined;
+  /** How long the last change of the kernel took, and when it was done. */
+  private last = { tookMs: 0, endedAtMs: 0 };
+  /** Something is to leave the balancer: no rest before that. */
+  private isUrgent = false;
+  private endRest: (() => void) | undefined;
   private timeouts: ConntrackTimeouts | undefined;
   private tableRead: Promise<string> | undefined;
   private saving: Promise<void> = Promise.resolve();
@@ -106,6 +115,7 @@ class KernelNodeNetwork implements NodeNetwork {
 
   async close(): Promise<void> {
     this.closed = true;
+    this.hurry();
     clearInterval(this.auditTimer);
     await this.working?.catch(() => undefined);
     if (this.saveTimer) this.saveSoon();
@@ -142,6 +152,12 @@ class KernelNodeNetwork implements NodeNetwork {
       program.balance.flatMap((item) => item.endpoints.map((endpoint) => endpoint.taskId as string)),
     );
     for (const taskId of this.withdrawn) if (!endpoints.has(taskId)) this.withdrawn.delete(taskId);
+    for (const taskId of this.endpoints) {
+      if (endpoints.has(taskId)) continue;
+      this.hurry();
+      break;
+    }
+    this.endpoints = endpoints;
     this.program = program;
     return this.enqueue();
   }
@@ -152,6 +168,7 @@ class KernelNodeNetwork implements NodeNetwork {
     );
     if (!known) return Promise.resolve();
     this.withdrawn.add(taskId);
+    this.hurry();
     return this.enqueue();
   }
 
@@ -251,15 +268,43 @@ class KernelNodeNetwork implements NodeNetwork {
 
   private async work(): Promise<void> {
     while (this.pending.length > 0) {
+      await this.rest();
       const waiters = this.pending;
       this.pending = [];
+      this.isUrgent = false;
+      const startedAtMs = performance.now();
       try {
         await this.bringKernelWhole();
         for (const waiter of waiters) waiter.resolve();
       } catch (error) {
         for (const waiter of waiters) waiter.reject(error);
       }
+      const endedAtMs = performance.now();
+      this.last = { tookMs: endedAtMs - startedAtMs, endedAtMs };
     }
+  }
+
+  /**
+   * A hundred tasks that start make a hundred programs. Half of the time at most goes to them, so that the tasks they
+   * are about get the other half; one that comes alone does not wait, nor does an endpoint that leaves.
+   */
+  private async rest(): Promise<void> {
+    const { tookMs, endedAtMs } = this.last;
+    const restMs = Math.min(tookMs, restMsMax) - (performance.now() - endedAtMs);
+    if (this.isUrgent || restMs <= 0) return;
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, restMs);
+      this.endRest = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+    });
+    this.endRest = undefined;
+  }
+
+  private hurry(): void {
+    this.isUrgent = true;
+    this.endRest?.();
   }
 
   /** A delta fails when someone else changed our objects; setting everything anew makes up for that. */
