@@ -128,10 +128,12 @@ export function presentEvent(event: ClusterEvent): Record<string, unknown> {
 
 /** RFC 3339 with nanoseconds as Go prints it: no trailing zeros in the fraction. */
 export function rfc3339Nano(ms: number): string {
+  // `...:56.780Z`. Lists have several of these in every line, so this goes by position.
   const text = new Date(ms).toISOString();
-  const [whole = '', fraction = ''] = text.slice(0, -1).split('.');
-  const digits = fraction.replace(/0+$/, '');
-  return `${whole}${digits === '' ? '' : `.${digits}`}Z`;
+  const point = text.length - 5;
+  let end = text.length - 1;
+  while (end > point && (text[end - 1] === '0' || end - 1 === point)) end--;
+  return `${text.slice(0, end)}Z`;
 }
 
 /** Go's zero time, which Docker shows where there is none. */
