@@ -19,7 +19,10 @@ async function lines(command: string, ...args: string[]): Promise<string[]> {
   return (await run(command, args)).stdout.split('\n').filter(Boolean).sort();
 }
 
-/** Everything of the machine that a cluster could leave something in. */
+/**
+ * Everything of the machine that a cluster could leave something in. What has no name of ours, links, routes, rules
+ * and tables, is compared whole; of the rest what belongs to these clusters, so that another one may come and go.
+ */
 async function picture(): Promise<Picture> {
   const names = (folder: string): string[] => (existsSync(folder) ? readdirSync(folder).sort() : []);
   return {
@@ -27,12 +30,14 @@ async function picture(): Promise<Picture> {
     routes: await lines('ip', 'route', 'show', 'table', 'all'),
     rules: await lines('ip', 'rule'),
     tables: await lines('nft', 'list', 'tables'),
-    namespaces: names('/run/netns'),
+    namespaces: names('/run/netns').filter((name) => name.startsWith('enxame-e2e-left')),
     mounts: readFileSync('/proc/self/mountinfo', 'utf8')
       .split('\n')
-      .filter((line) => line.includes('enxame')),
+      .filter((line) => /enxame[-/]e2e-left/.test(line)),
     cgroups: names('/sys/fs/cgroup').flatMap((controller) =>
-      names(`/sys/fs/cgroup/${controller}/enxame`).map((name) => `${controller}/${name}`),
+      names(`/sys/fs/cgroup/${controller}/enxame`)
+        .filter((name) => name.startsWith('e2e-left'))
+        .map((name) => `${controller}/${name}`),
     ),
     processes: names('/proc')
       .filter((pid) => /^\d+$/.test(pid))
@@ -44,7 +49,7 @@ async function picture(): Promise<Picture> {
           return [];
         }
       }),
-    sockets: names('/run/enxame'),
+    sockets: names('/run/enxame').filter((name) => name.startsWith('e2e-left')),
   };
 }
 
