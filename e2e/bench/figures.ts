@@ -14,20 +14,6 @@ export function summarize(samples: readonly number[]): Summary {
   return { count: sorted.length, min: at(0), median: at(0.5), p99: at(0.99), max: at(1) };
 }
 
-/** Times one run after another, after some that do not count. In milliseconds. */
-export async function sample(
-  options: { warmUp: number; runs: number },
-  work: (run: number) => Promise<void>,
-): Promise<number[]> {
-  const samples: number[] = [];
-  for (let run = 0; run < options.warmUp + options.runs; run++) {
-    const startedAt = performance.now();
-    await work(run);
-    if (run >= options.warmUp) samples.push(performance.now() - startedAt);
-  }
-  return samples;
-}
-
 export interface Row {
   figure: string;
   unit: string;

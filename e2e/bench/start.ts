@@ -4,16 +4,18 @@
  */
 import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs';
 import { request } from 'node:http';
-import { tmpdir } from 'node:os';
+import { cpus, loadavg, tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { eventually, run, TestCluster } from '../harness/cluster.js';
 import { measureCrun } from './crun.js';
 import { DockerdPeer } from './dockerd.js';
-import { printTable, type Row, sample, summarize } from './figures.js';
+import { printTable, type Row, summarize } from './figures.js';
 
 const runs = 20;
 const replicaCounts = [1, 10, 100];
 const idleContainers = 10;
+const servicesMsMax = 120_000;
 const image = 'bench/busybox:1';
 const command = ['/bin/busybox', 'sleep', '1000'];
 
@@ -23,6 +25,7 @@ export async function benchStart(): Promise<void> {
   mkdirSync(join(rootfs, 'bin'), { recursive: true });
   copyFileSync('/bin/busybox', join(rootfs, 'bin/busybox'));
   const cluster = new TestCluster('bench');
+  const ourSockets = [1, 2, 3].map((node) => cluster.socketOf(node));
   const dockerd = new DockerdPeer();
   try {
     await Promise.all([cluster.up(), dockerd.start()]);
@@ -54,7 +57,7 @@ export async function benchStart(): Promise<void> {
       },
     );
     console.log(
-      `create + start in ms: ours ${spread(ours)}; dockerd ${spread(theirs)}; crun ${spread(crun)}`,
+      `create + start in ms: ours ${spread(ours)}; dockerd ${spread(theirs)}; crun ${spread(crun)}; load ${machineLoad()}`,
     );
 
     const ourMemory = await idleMemory(cluster.socket, isOurKeeper);
@@ -72,14 +75,11 @@ export async function benchStart(): Promise<void> {
     await dockerd.initSwarm();
     for (const replicas of replicaCounts) {
       const mine = summarize(
-        await sample({ warmUp: replicas === 1 ? 1 : 0, runs: replicas >= 100 ? 2 : 5 }, (i) =>
-          serviceUp(cluster.socket, replicas, i),
-        ),
+        await sampleServices(ourSockets, replicas, replicas >= 100 ? 3 : 7, replicas === 1 ? 1 : 0),
       );
-      const swarm = summarize(
-        await sample({ warmUp: 0, runs: replicas >= 100 ? 1 : 3 }, (i) =>
-          serviceUp(dockerd.socket, replicas, i),
-        ),
+      const swarm = summarize(await sampleServices([dockerd.socket], replicas, replicas >= 100 ? 1 : 3, 0));
+      console.log(
+        `service of ${replicas} until all run, in ms: ours ${spread(mine)}; Swarm ${spread(swarm)}; load ${machineLoad()}`,
       );
       rows.push({
         figure: `service of ${replicas} until all run`,
@@ -168,19 +168,51 @@ async function containerStarts(socket: string): Promise<number[]> {
   return samples;
 }
 
-async function serviceUp(socket: string, replicas: number, number: number): Promise<void> {
-  const name = `bench-${replicas}-${number}`;
-  const { ID } = await call<{ ID: string }>(socket, 'POST', '/services/create', {
-    Name: name,
-    TaskTemplate: { ContainerSpec: { Image: image, Args: command, StopGracePeriod: 0 } },
-    Mode: { Replicated: { Replicas: replicas } },
-  });
-  const filters = encodeURIComponent(JSON.stringify({ service: { [ID]: true } }));
-  await eventually(`${replicas} running`, 120_000, async () => {
+/** Milliseconds until all replicas run; the first of `sockets` is asked, all of them must be empty before the next. */
+async function sampleServices(
+  sockets: readonly string[],
+  replicas: number,
+  count: number,
+  warmUp: number,
+): Promise<number[]> {
+  const samples: number[] = [];
+  for (let i = 0; i < warmUp + count; i++) {
+    const [socket = ''] = sockets;
+    const startedAt = performance.now();
+    const { ID } = await call<{ ID: string }>(socket, 'POST', '/services/create', {
+      Name: `bench-${replicas}-${i}`,
+      TaskTemplate: { ContainerSpec: { Image: image, Args: command, StopGracePeriod: 0 } },
+      Mode: { Replicated: { Replicas: replicas } },
+    });
+    await allRunning(socket, ID, replicas);
+    if (i >= warmUp) samples.push(performance.now() - startedAt);
+    await call(socket, 'DELETE', `/services/${ID}`);
+    for (const each of sockets) {
+      await eventually('no container of the last service', 120_000, async () => {
+        const filters = encodeURIComponent(
+          JSON.stringify({ label: { 'com.docker.swarm.service.id': true } }),
+        );
+        return (await call<unknown[]>(each, 'GET', `/containers/json?all=1&filters=${filters}`)).length === 0;
+      });
+    }
+  }
+  return samples;
+}
+
+async function allRunning(socket: string, serviceId: string, replicas: number): Promise<void> {
+  const filters = encodeURIComponent(JSON.stringify({ service: { [serviceId]: true } }));
+  const deadline = performance.now() + servicesMsMax;
+  for (;;) {
     const tasks = await call<{ Status: { State: string } }[]>(socket, 'GET', `/tasks?filters=${filters}`);
-    return tasks.filter((task) => task.Status.State === 'running').length === replicas;
-  });
-  await call(socket, 'DELETE', `/services/${ID}`);
+    if (tasks.filter((task) => task.Status.State === 'running').length === replicas) return;
+    if (performance.now() > deadline) throw new Error(`${replicas} replicas do not all run`);
+    await delay(replicas >= 100 ? 20 : 5);
+  }
+}
+
+/** Of the last minute: figures of a busy machine are worth less. */
+function machineLoad(): string {
+  return `${loadavg()[0]?.toFixed(1)} on ${cpus().length} cores`;
 }
 
 /**
