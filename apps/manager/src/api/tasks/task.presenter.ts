@@ -1,6 +1,6 @@
 /** A task as Docker's API shows it, with the template of its own revision. */
 import { rfc3339Nano } from '#libs/docker-api';
-import type { ClusterView, Task, TaskStatus } from '#libs/model';
+import type { ClusterView, Network, Task, TaskStatus } from '#libs/model';
 import { presentMeta } from '../edge/present.js';
 import { presentNetwork } from '../networks/network.presenter.js';
 import { prefixLength } from '../services/service.presenter.js';
@@ -51,10 +51,22 @@ function presentAttachments(view: ClusterView, task: Readonly<Task>): unknown[] 
   });
 }
 
+/** Objects of the store are never changed, only replaced, and every task of a list shows the same few networks. */
+const shownNetworks = new WeakMap<Readonly<Network>, Record<string, unknown>>();
+
 /** Inside a task a network has the shape of a cluster object, unlike in `/networks`. */
 function attachedNetwork(view: ClusterView, id: string): Record<string, unknown> {
   const network = view.networks.get(id);
   if (network === undefined) return { ID: id };
+  let shown = shownNetworks.get(network);
+  if (shown === undefined) {
+    shown = presentAttachedNetwork(network);
+    shownNetworks.set(network, shown);
+  }
+  return shown;
+}
+
+function presentAttachedNetwork(network: Readonly<Network>): Record<string, unknown> {
   const shown = presentNetwork(network);
   return {
     ...presentMeta(network),
