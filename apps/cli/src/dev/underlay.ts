@@ -30,7 +30,10 @@ export function createUnderlay(layout: DevLayout): void {
   allowWayOut(layout);
 }
 
-/** Nodes in namespaces reach registries through the machine; the masquerade is theirs alone. */
+/**
+ * Nodes in namespaces reach registries through the machine; the masquerade is for what they send there alone. What
+ * clients on the bridge send to published ports is translated already and keeps its sender.
+ */
 function allowWayOut(layout: DevLayout): void {
   writeFileSync('/proc/sys/net/ipv4/ip_forward', '1');
   const script = `${layout.stateDir}/underlay.nft`;
@@ -39,7 +42,8 @@ function allowWayOut(layout: DevLayout): void {
     `table ip ${layout.nftTable} {
   chain postrouting {
     type nat hook postrouting priority srcnat;
-    ip saddr ${layout.underlaySubnet} ip daddr != ${layout.underlaySubnet} oifname != "${layout.bridge}" masquerade
+    ct status dnat accept
+    iifname "${layout.bridge}" oifname != "${layout.bridge}" ip saddr ${layout.underlaySubnet} masquerade
   }
 }
 `,
