@@ -58,7 +58,11 @@ export class Manager {
     });
     const store = createClusterStore({ raft: this.#raft, machine, clock });
     this.#store = store;
-    this.#telemetry = createTelemetry(config.telemetryUrl === undefined ? {} : { url: config.telemetryUrl });
+    this.#telemetry = createTelemetry({
+      // Clusters may share one Redis.
+      keyPrefix: `enxame:${config.clusterName}`,
+      ...(config.telemetryUrl === undefined ? {} : { url: config.telemetryUrl }),
+    });
     this.#membership = new Membership({ store, config, raftId, clock, random, log });
     this.#sessions = new SessionServer({
       store,
