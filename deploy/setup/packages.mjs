@@ -35,6 +35,11 @@ export const testPackages = [
     commands: ['redis-cli'],
     why: 'Redis and its libraries, for the telemetry tests (no service)',
   },
+  {
+    name: 'skopeo',
+    commands: ['skopeo'],
+    why: 'pushes images to a registry as other tools write them',
+  },
   { name: 'procps', commands: ['ps'], why: 'lets tests see that nothing is left behind' },
   { name: 'curl', commands: ['curl'], why: 'a plain HTTP client inside test namespaces' },
 ];
