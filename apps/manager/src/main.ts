@@ -1,12 +1,20 @@
 /** `node main.js --config <file>`: the manager process of one node. The node's agent starts and restarts it. */
 import 'reflect-metadata';
-import { describeError, EnxameError, type NodeConfig } from '#libs/model';
-import { readFileSync } from 'node:fs';
+import {
+  describeError,
+  EnxameError,
+  isEnxameError,
+  managerFailureFile,
+  type ManagerFailure,
+  type NodeConfig,
+} from '#libs/model';
+import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { createLog } from './log.js';
 import { Manager } from './manager.js';
 
 const stopWaitMs = 8_000;
+const failureCharactersMax = 2_000;
 
 function readConfig(): NodeConfig {
   const { values } = parseArgs({ options: { config: { type: 'string' } } });
@@ -16,11 +24,21 @@ function readConfig(): NodeConfig {
   return JSON.parse(readFileSync(values.config, 'utf8')) as NodeConfig;
 }
 
+/** For the agent, which answers in this process's place while there is none. */
+function leaveFailure(config: NodeConfig, error: unknown): void {
+  const failure: ManagerFailure = {
+    code: isEnxameError(error) ? error.code : 'internal',
+    message: describeError(error).slice(0, failureCharactersMax),
+  };
+  writeFileSync(managerFailureFile(config), JSON.stringify(failure));
+}
+
 async function main(): Promise<void> {
   const config = readConfig();
   const log = createLog(config);
   const fail = (error: unknown): void => {
     log('error', 'the manager cannot go on', { error });
+    leaveFailure(config, error);
     process.exit(1);
   };
   process.on('unhandledRejection', fail);
@@ -34,6 +52,7 @@ async function main(): Promise<void> {
   process.once('SIGTERM', () => stop('SIGTERM'));
   process.once('SIGINT', () => stop('SIGINT'));
   await manager.start().catch(fail);
+  rmSync(managerFailureFile(config), { force: true });
 }
 
 main().catch((error: unknown) => {

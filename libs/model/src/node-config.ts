@@ -1,4 +1,5 @@
 /** Everything a node's processes are started with: one JSON file, written once by whoever makes the node. */
+import type { ErrorCode } from './errors.js';
 export interface NodeConfig {
   clusterName: string;
   /** Also the hostname the cluster shows: `node-1`. */
@@ -39,4 +40,14 @@ export interface NodeConfig {
   /** `redis://...`; absent: in process. */
   telemetryUrl?: string;
   logLevel: 'debug' | 'info' | 'warn' | 'error';
+}
+
+/** What a manager process that could not go on says of why. Beside its socket; gone when a manager has started. */
+export interface ManagerFailure {
+  code: ErrorCode;
+  message: string;
+}
+
+export function managerFailureFile(config: Pick<NodeConfig, 'managerSocket'>): string {
+  return `${config.managerSocket}.failure`;
 }

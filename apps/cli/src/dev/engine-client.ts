@@ -1,5 +1,6 @@
 /** A few calls of a node's own Docker API, for showing and ending a local cluster. */
 import { request } from 'node:http';
+import { UserError } from '../user-error.js';
 
 export interface EngineAnswer {
   status: number;
@@ -47,7 +48,7 @@ export async function readEngine<T>(socketPath: string, path: string): Promise<T
   return JSON.parse(answer.body) as T;
 }
 
-/** Asks until the answer satisfies, or says what the last try gave. */
+/** Asks until the answer satisfies, or says what the last try gave. A `UserError` of the probe ends it at once. */
 export async function waitFor<T>(
   what: string,
   timeoutMs: number,
@@ -60,6 +61,7 @@ export async function waitFor<T>(
       const value = await probe();
       if (value !== undefined) return value;
     } catch (error) {
+      if (error instanceof UserError) throw error;
       last = error instanceof Error ? error.message : String(error);
     }
     await new Promise((resolve) => setTimeout(resolve, 50));

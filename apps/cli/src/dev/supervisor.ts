@@ -3,10 +3,11 @@ import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { createServer, type Server } from 'node:net';
 import type { NodeConfig } from '#libs/model';
 import type { ClusterRecord } from './cluster-index.js';
-import { readEngine, waitFor } from './engine-client.js';
+import { callEngine, readEngine, waitFor } from './engine-client.js';
 import { layOutDevCluster, type DevLayout, type DevNode } from './layout.js';
 import { NodeProcess } from './node-process.js';
 import { sweep } from './sweep.js';
+import { UserError } from '../user-error.js';
 import { createUnderlay } from './underlay.js';
 
 const apiTimeoutMs = 30_000;
@@ -68,8 +69,19 @@ export class Supervisor {
   private workerToken(node: DevNode): Promise<string> {
     return waitFor(`the API of ${node.name} (log: ${node.logFile})`, apiTimeoutMs, async () => {
       if (!existsSync(node.config.apiSocket)) return undefined;
-      const swarm = await readEngine<{ JoinTokens: { Worker: string } }>(node.config.apiSocket, '/swarm');
-      return swarm.JoinTokens.Worker;
+      const answer = await callEngine({
+        socketPath: node.config.apiSocket,
+        method: 'GET',
+        path: '/swarm',
+        timeoutMs: 10_000,
+      });
+      if (answer.status === 200) {
+        return (JSON.parse(answer.body) as { JoinTokens: { Worker: string } }).JoinTokens.Worker;
+      }
+      const { message } = JSON.parse(answer.body) as { message: string };
+      // 503 is a manager that is still starting; anything else does not get better by waiting.
+      if (answer.status !== 503) throw new UserError(`${node.name}: ${message} (log: ${node.logFile})`);
+      throw new Error(message);
     });
   }
 

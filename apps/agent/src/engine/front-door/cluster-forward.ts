@@ -1,6 +1,13 @@
 /** Which requests are the cluster's business, and their way to the manager process of this node. */
 import { type Exchange, proxyTo } from '#libs/docker-api';
-import { EnxameError, isEnxameError, type NodeConfig } from '#libs/model';
+import {
+  EnxameError,
+  isEnxameError,
+  managerFailureFile,
+  type ManagerFailure,
+  type NodeConfig,
+} from '#libs/model';
+import { readFileSync } from 'node:fs';
 import { request as httpRequest } from 'node:http';
 import type { NodeStatus } from '../system/node-status.js';
 
@@ -85,9 +92,25 @@ export class ClusterForward {
 
   #explained(error: unknown): unknown {
     if (!isEnxameError(error) || error.code !== 'unavailable') return error;
+    const failure = this.#failure();
+    if (failure) {
+      // Damaged data stays damaged; everything else may pass, and the manager is started again.
+      const code = failure.code === 'data-damaged' ? failure.code : 'not-manager';
+      return new EnxameError(code, `this node's manager cannot start: ${failure.message}`);
+    }
     return new EnxameError('not-manager', "this node's manager is not answering; it may be starting", {
       cause: error,
     });
+  }
+
+  /** Undefined when the manager left none, or is just writing it. */
+  #failure(): ManagerFailure | undefined {
+    try {
+      return JSON.parse(readFileSync(managerFailureFile(this.#config), 'utf8')) as ManagerFailure;
+    } catch {
+      // Its absence is the usual case: the manager is only starting.
+      return undefined;
+    }
   }
 }
 
