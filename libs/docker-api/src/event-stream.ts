@@ -24,7 +24,9 @@ export async function streamEvents(
   const end = new AbortController();
   const leave = (): void => end.abort();
   request.signal.addEventListener('abort', leave, { once: true });
-  const timer = range.untilNano === undefined ? undefined : setTimeout(leave, waitMs(range.untilNano, nowMs));
+  // A range that is past ends with its last event, however long its history takes to come.
+  const { untilNano, follow } = range;
+  const timer = untilNano === undefined || !follow ? undefined : setTimeout(leave, waitMs(untilNano, nowMs));
   try {
     // Without `since` only what happens from now on is asked for.
     const sinceNano = range.sinceNano ?? BigInt(nowMs) * 1_000_000n;
