@@ -1,6 +1,16 @@
 /** Debian's dockerd as a peer: its own data root, socket and network namespace, gone when the bench ends. */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { closeSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs';
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmdirSync,
+  rmSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -30,12 +40,25 @@ export class DockerdPeer {
     const root = join(tools, 'dockerd');
     mkdirSync(join(this.folder, 'data'));
     const log = openSync(join(this.folder, 'log'), 'a');
+    const upper = join(this.folder, 'etc');
+    const work = join(this.folder, 'etc-work');
+    for (const folder of [upper, work]) mkdirSync(folder);
+    const mounts = `mount -t tmpfs -o mode=0755 run /run && mount -t overlay -o lowerdir=/etc,upperdir=${upper},workdir=${work} etc /etc`;
+    // A mount namespace of its own: what it keeps in /run and /etc, and every mount it forgets, goes with it.
     this.child = spawn(
       'nsenter',
       [
         `--net=/run/netns/${this.namespace}`,
         '--',
+        'unshare',
+        '--mount',
+        'sh',
+        '-c',
+        `${mounts} && exec "$@"`,
+        'sh',
         join(root, 'usr/sbin/dockerd'),
+        '--cgroup-parent',
+        `/${this.namespace}`,
         '--data-root',
         join(this.folder, 'data'),
         '--exec-root',
@@ -74,12 +97,17 @@ export class DockerdPeer {
 
   async stop(): Promise<void> {
     const child = this.child;
-    if (child && child.exitCode === null) {
+    if (child && child.exitCode === null && child.signalCode === null) {
       const gone = new Promise((resolve) => child.once('exit', resolve));
-      process.kill(Number(readFileSync(join(this.folder, 'pid'), 'utf8')), 'SIGTERM');
+      // Each of the programs before dockerd became the next one, so this is dockerd itself.
+      child.kill('SIGTERM');
       await gone;
     }
     await run('ip', ['netns', 'del', this.namespace]);
+    await eventually('the cgroups of dockerd empty', 10_000, async () => {
+      this.removeCgroups();
+      return true;
+    });
     const mounts = readFileSync('/proc/self/mountinfo', 'utf8')
       .split('\n')
       .map((line) => line.split(' ')[4] ?? '');
@@ -87,6 +115,22 @@ export class DockerdPeer {
       await run('umount', ['-l', mount]);
     rmSync(this.folder, { recursive: true, force: true });
   }
+
+  /** dockerd leaves the parent of its containers' cgroups, in every hierarchy. */
+  private removeCgroups(): void {
+    for (const hierarchy of ['', ...readdirSync('/sys/fs/cgroup')]) {
+      const folder = join('/sys/fs/cgroup', hierarchy, this.namespace);
+      if (existsSync(folder)) removeCgroupTree(folder);
+    }
+  }
+}
+
+/** Deepest first; a cgroup folder goes by rmdir alone. */
+function removeCgroupTree(folder: string): void {
+  for (const entry of readdirSync(folder, { withFileTypes: true })) {
+    if (entry.isDirectory()) removeCgroupTree(join(folder, entry.name));
+  }
+  rmdirSync(folder);
 }
 
 async function must(command: string, args: string[], env: Record<string, string> = {}): Promise<void> {

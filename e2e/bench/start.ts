@@ -93,9 +93,9 @@ export async function benchStart(): Promise<void> {
     }
     printTable('Starting', rows);
   } finally {
-    await dockerd.stop();
-    await cluster.end();
+    const endings = await Promise.allSettled([dockerd.stop(), cluster.end()]);
     rmSync(folder, { recursive: true, force: true });
+    for (const ending of endings) if (ending.status === 'rejected') console.error(ending.reason);
   }
 }
 
