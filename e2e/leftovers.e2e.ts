@@ -1,7 +1,9 @@
 /** A cluster that has ended leaves nothing behind, however it ended; two of them do not meet. */
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { existsSync, readFileSync, readdirSync } from 'node:fs';
 import { expect } from 'chai';
-import { enxameMain, run, TestCluster } from './harness/cluster.js';
+import { enxameMain, eventually, run, TestCluster } from './harness/cluster.js';
 
 interface Picture {
   links: string[];
@@ -103,6 +105,29 @@ describe('leaving nothing behind', function () {
         process.kill(Number(name), 'SIGKILL');
     }
     await cluster.purge();
+    expect(await picture()).to.deep.equal(before);
+  });
+
+  it('after Ctrl-C of a cluster in the foreground', async () => {
+    const child = spawn(process.execPath, [enxameMain, 'dev', 'up', '--name', 'e2e-left', '--workers', '2'], {
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+    let screen = '';
+    child.stdout.on('data', (chunk: Buffer) => (screen += chunk.toString()));
+    child.stderr.on('data', (chunk: Buffer) => (screen += chunk.toString()));
+    const ended = once(child, 'exit') as Promise<[number | null]>;
+    await eventually(
+      'the screen',
+      90_000,
+      async () => screen.includes('is up') && screen.includes('Try next'),
+    );
+    await cluster.loadDemo();
+    const args = ['--replicas', '4', '--publish', '18083:8080', 'enxame/demo:1'];
+    await cluster.docker(['service', 'create', '--name', 'web', ...args]);
+    child.kill('SIGINT');
+    const [code] = await ended;
+    expect(code, screen).to.equal(0);
+    expect(screen).to.include('Stopping ...');
     expect(await picture()).to.deep.equal(before);
   });
 

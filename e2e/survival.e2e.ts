@@ -1,6 +1,9 @@
 /** Agents and managers die; containers, state and logs do not. */
-import { readFileSync, readdirSync } from 'node:fs';
+import { mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
 import { expect } from 'chai';
+import { busyboxArchive, busyboxImage } from './harness/busybox-image.js';
 import { eventually, TestCluster } from './harness/cluster.js';
 import { LoadClient } from './harness/load.js';
 
@@ -31,7 +34,7 @@ describe('survival of kill -9', function () {
 
   /** Processes of this cluster by the program they run. */
   function processes(program: string, node?: number): number[] {
-    const mark = `/var/lib/enxame/e2e-survival/${node ? `node-${node}/` : ''}`;
+    const mark = `/enxame/e2e-survival/${node ? `node-${node}/` : ''}`;
     return readdirSync('/proc')
       .filter((name) => /^\d+$/.test(name))
       .map(Number)
@@ -48,8 +51,8 @@ describe('survival of kill -9', function () {
   const agents = (node?: number): number[] => processes('/apps/agent/src/main.js', node);
   const managers = (): number[] => processes('/apps/manager/src/main.js');
 
-  async function containerIds(): Promise<string[]> {
-    const tasks = await cluster.allRunning('web', 6, 40_000);
+  async function containerIds(count = 6): Promise<string[]> {
+    const tasks = await cluster.allRunning('web', count, 40_000);
     return tasks.map((task) => `${task.ID} ${task.Status.ContainerStatus!.ContainerID}`).sort();
   }
 
@@ -97,6 +100,69 @@ describe('survival of kill -9', function () {
   it('of agent and manager together', () =>
     survives('agent and manager', () => [...agents(1), ...managers()]));
   it('of every agent', () => survives('every agent', () => agents()));
+
+  it('of a launcher: containers go on, the next one starts through a new launcher', async () => {
+    const before = await containerIds();
+    const old = processes('enxame-launcher', 2);
+    expect(old.length).to.equal(1);
+    const load = new LoadClient([{ host: '127.0.0.1', port }], 4).start();
+    process.kill(old[0]!, 'SIGKILL');
+    await cluster.docker(['service', 'scale', 'web=9'], { timeoutMs: 60_000 });
+    const launchers = processes('enxame-launcher', 2);
+    expect(launchers.length).to.equal(1);
+    expect(launchers).not.to.include(old[0]);
+    expect(await containerIds(9)).to.include.members(before);
+    await cluster.docker(['service', 'scale', 'web=6'], { timeoutMs: 60_000 });
+    const result = await load.stop();
+    console.log(`      launcher: ${result.sent} requests, ${result.failed} failed`);
+    expect(result.failures).to.deep.equal([]);
+    expect(await containerIds()).to.have.length(6);
+  });
+
+  it('of an agent: the log of its containers is complete', async () => {
+    const archive = join(mkdtempSync(join(tmpdir(), 'enxame-e2e-')), 'busybox.tar');
+    writeFileSync(archive, await busyboxArchive());
+    await cluster.docker(['load', '-q', '-i', archive], { node: 2 });
+    rmSync(dirname(archive), { recursive: true });
+    const count = 'i=0; while :; do i=$((i+1)); echo "number $i"; usleep 5000; done';
+    const args = ['--constraint', 'node.hostname==node-2', busyboxImage, 'sh', '-c', count];
+    await cluster.docker(['service', 'create', '--name', 'counter', '--detach', ...args]);
+    await cluster.allRunning('counter', 1);
+    const id = (await cluster.docker(['ps', '-q', '--filter', 'name=counter'], { node: 2 })).trim();
+    const numbers = async (): Promise<number[]> => {
+      const text = await cluster.docker(['logs', id], { node: 2 });
+      return text.split('\n').map((line) => Number(line.replace('number ', '')));
+    };
+    for (let round = 0; round < 3; round++) {
+      const seen = (await numbers()).length;
+      const [pid] = agents(2);
+      process.kill(pid!, 'SIGKILL');
+      await eventually('lines after the return of the agent', 30_000, async () => {
+        const [now] = agents(2);
+        return now !== undefined && now !== pid && (await numbers()).length > seen + 100;
+      });
+    }
+    const all = await numbers();
+    console.log(`      ${all.length} lines over 3 kills of the agent`);
+    expect(all).to.deep.equal(all.map((_, index) => index + 1));
+    await cluster.docker(['service', 'rm', 'counter']);
+  });
+
+  it('of the manager: its API answers again soon', async () => {
+    const seconds: number[] = [];
+    for (let round = 0; round < 3; round++) {
+      const killed = managers();
+      for (const pid of killed) process.kill(pid, 'SIGKILL');
+      const startedAt = performance.now();
+      await eventually('an answer of the API', 30_000, async () => {
+        const answer = await cluster.api('GET', '/services');
+        return answer.status === 200 && !managers().some((pid) => killed.includes(pid));
+      });
+      seconds.push((performance.now() - startedAt) / 1000);
+    }
+    console.log(`      API back after ${seconds.map((each) => each.toFixed(2)).join(', ')} s`);
+    expect(await containerIds()).to.have.length(6);
+  });
 
   it('keeps every acknowledged write when the manager is killed among writes', async () => {
     const acknowledged: string[] = [];
