@@ -174,6 +174,21 @@ describe('ApiServer', () => {
     expect((await call(port, 'POST', '/things', '1')).body).to.deep.equal({ got: 1 });
   });
 
+  it('takes a body that comes after its request has failed, and goes on with the connection', async () => {
+    const port = await listen();
+    const socket = createConnection({ port, host: '127.0.0.1' });
+    let answers = '';
+    socket.on('data', (chunk: Buffer) => {
+      answers += chunk.toString();
+    });
+    socket.write('POST /broken HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\n');
+    await new Promise((resolve) => setTimeout(resolve, 30));
+    socket.write('bodyGET /images/json HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n');
+    await new Promise((resolve) => socket.once('close', resolve));
+    expect(answers).to.match(/^HTTP\/1.1 500 /);
+    expect(answers).to.include('{"list":true}');
+  });
+
   it('answers bytes that are no HTTP with 400', async () => {
     const port = await listen();
     expect(await converse(port, [{ send: 'NONSENSE\r\n\r\n' }])).to.contain('HTTP/1.1 400');

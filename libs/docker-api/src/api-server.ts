@@ -40,6 +40,8 @@ export interface ApiServer {
 const headersWaitMs = 60_000;
 /** Longer than the idle time of the clients' pools, so that it is never the server that closes first. */
 const keepAliveMs = 90_000;
+const unreadBodyBytesMax = 256 * 1024;
+const unreadBodyWaitMs = 500;
 
 export function createApiServer(options: ApiServerOptions): ApiServer {
   const table = createRouteTable(options.routes);
@@ -74,6 +76,7 @@ export function createApiServer(options: ApiServerOptions): ApiServer {
     try {
       await dispatch(plainExchange(request, response, target(request, request.socket)));
     } catch (error) {
+      if (!response.headersSent) await restOfBody(request);
       answerError(error, request, response);
     }
   }
@@ -153,6 +156,31 @@ export function createApiServer(options: ApiServerOptions): ApiServer {
       await Promise.all(closed);
     },
   };
+}
+
+/**
+ * A client that still sends its body when the answer and the end of the connection come may see only a broken pipe, so
+ * what is left of a short body is taken first. A long one is not waited for.
+ */
+function restOfBody(request: IncomingMessage): Promise<void> {
+  if (request.complete || request.destroyed) return Promise.resolve();
+  return new Promise((resolve) => {
+    let bytes = 0;
+    const done = (): void => {
+      clearTimeout(timer);
+      request.off('data', count);
+      for (const name of ['end', 'close', 'error']) request.off(name, done);
+      resolve();
+    };
+    const count = (chunk: Buffer): void => {
+      bytes += chunk.length;
+      if (bytes > unreadBodyBytesMax) done();
+    };
+    const timer = setTimeout(done, unreadBodyWaitMs);
+    for (const name of ['end', 'close', 'error']) request.once(name, done);
+    request.on('data', count);
+    request.resume();
+  });
 }
 
 function sendJson(response: ServerResponse, status: number, body: unknown): void {
