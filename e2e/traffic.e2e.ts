@@ -1,8 +1,12 @@
 /** Nobody's request fails while replicas come, go, die and move. */
-import { readFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { expect } from 'chai';
+import { busyboxArchive, busyboxImage } from './harness/busybox-image.js';
 import { eventually, TestCluster } from './harness/cluster.js';
 import { LoadClient, type LoadResult } from './harness/load.js';
+import { OutsideClient } from './harness/outside-client.js';
 
 const port = 18_081;
 const requestsMin = 20_000;
@@ -50,7 +54,9 @@ describe('traffic during change', function () {
 
   function report(what: string, result: LoadResult): void {
     const versions = [...result.versions].map(([version, count]) => `v${version}: ${count}`).join(', ');
-    console.log(`      ${what}: ${result.sent} requests, ${result.failed} failed (${versions})`);
+    console.log(
+      `      ${what}: ${result.sent} requests, ${result.failed} failed, slowest ${result.slowestMs.toFixed(0)} ms (${versions})`,
+    );
     for (const line of result.failures) console.log(`        ${line}`);
   }
 
@@ -118,13 +124,17 @@ describe('traffic during change', function () {
     await cluster.docker(['node', 'update', '--availability', 'active', 'node-2']);
   });
 
-  it('replaces a container killed with -9 in under a second', async () => {
+  it('replaces a container killed with -9 in under a second, and sends it nothing more at once', async () => {
     const times: number[] = [];
+    const lastFailures: number[] = [];
+    let failed = 0;
     for (let round = 0; round < 5; round++) {
       const before = await cluster.allRunning('web', 6);
       const victim = before.find(
         (task) => containerPid(task.Status.ContainerStatus!.ContainerID) !== undefined,
       )!;
+      const load = new LoadClient(targets, 4, 2, 'all new').start();
+      await eventually('requests', 10_000, async () => load.sent > 50);
       const startedAt = performance.now();
       process.kill(containerPid(victim.Status.ContainerStatus!.ContainerID)!, 'SIGKILL');
       await eventually('the replacement', 10_000, async () => {
@@ -135,12 +145,72 @@ describe('traffic during change', function () {
         return running.length === 6 && !running.some((task) => task.ID === victim.ID);
       });
       times.push(performance.now() - startedAt);
+      const sentBefore = load.sent;
+      await eventually('more requests', 10_000, async () => load.sent > sentBefore + 200);
+      const result = await load.stop();
+      failed += result.failed;
+      for (const line of result.failures) console.log(`        ${line}`);
+      lastFailures.push(Math.max(0, ...result.failedAtMs.map((atMs) => atMs - startedAt)));
     }
-    times.sort((a, b) => a - b);
+    console.log(`      kill -9 to the replacement running: ${figures(times)}`);
     console.log(
-      `      kill -9 to the replacement running: min ${times[0]!.toFixed(0)} / median ${times[2]!.toFixed(0)} / max ${times[4]!.toFixed(0)} ms`,
+      `      last new connection to the dead container, after the kill: ${figures(lastFailures)} (${failed} failed in 5 kills)`,
     );
-    expect(times[2]).to.be.lessThan(1_000);
+    expect(median(times)).to.be.lessThan(1_000);
+    // What was on its way dies with the container; what comes after all balancers have heard of it does not. That takes
+    // some 30 ms on an idle machine; the limit leaves room for a busy one.
+    expect(median(lastFailures)).to.be.lessThan(250);
+  });
+
+  it('shows every task the address of a client outside, through every node', async () => {
+    const outside = new OutsideClient(targets[0]!.host);
+    try {
+      const nodes = (await cluster.api<{ Status: { Addr: string } }[]>('GET', '/nodes')).body;
+      const placed = await cluster.allRunning('web', 6);
+      expect(new Set(placed.map((task) => task.NodeID)).size).to.be.greaterThan(1);
+      for (const { Status } of nodes) {
+        const answers = await outside.answers(`http://${Status.Addr}:${port}/json`, 24);
+        const clients = new Set(answers.map((answer) => answer.client.split(':')[0]));
+        expect([...clients], `through ${Status.Addr}`).to.deep.equal([outside.address]);
+        expect(new Set(answers.map((answer) => answer.task)).size, `tasks behind ${Status.Addr}`).to.equal(6);
+      }
+    } finally {
+      outside.close();
+    }
+  });
+
+  it('answers service names inside containers', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'enxame-busybox-'));
+    try {
+      writeFileSync(join(folder, 'busybox.tar'), await busyboxArchive());
+      await cluster.docker(['load', '-q', '-i', join(folder, 'busybox.tar')]);
+    } finally {
+      rmSync(folder, { recursive: true, force: true });
+    }
+    await cluster.docker(['network', 'create', '-d', 'overlay', 'inside']);
+    const create = ['service', 'create', '-q', '--network', 'inside'];
+    await cluster.docker([...create, '--name', 'api', '--replicas', '3', 'enxame/demo:1']);
+    await cluster.docker([...create, '--name', 'look', '--mode', 'global', busyboxImage, 'sleep', '1000']);
+    const service = await cluster.api<{ Endpoint: { VirtualIPs: { Addr: string }[] } }>(
+      'GET',
+      '/services/api',
+    );
+    const addresses = service.body.Endpoint.VirtualIPs.map(({ Addr }) => Addr.split('/')[0]!);
+    for (const node of [1, 2, 3]) {
+      const id = await cluster.docker(['ps', '-q', '--filter', 'label=com.docker.swarm.service.name=look'], {
+        node,
+      });
+      const lookup = await cluster.docker(['exec', id, 'nslookup', 'api'], { node });
+      expect(
+        addresses.some((address) => lookup.includes(address)),
+        lookup,
+      ).to.equal(true);
+      const answer = await cluster.docker(['exec', id, 'wget', '-q', '-O', '-', 'http://api:8080/json'], {
+        node,
+      });
+      expect(JSON.parse(answer)).to.have.property('version', '1');
+    }
+    await cluster.docker(['service', 'rm', 'look', 'api']);
   });
 
   /** The container's first process as this machine sees it: found by its cgroup, whichever node plays its machine. */
@@ -159,3 +229,12 @@ describe('traffic during change', function () {
     return undefined;
   }
 });
+
+function median(values: readonly number[]): number {
+  return [...values].sort((a, b) => a - b)[values.length >> 1]!;
+}
+
+function figures(values: readonly number[]): string {
+  const [min, middle, max] = [Math.min(...values), median(values), Math.max(...values)];
+  return `min ${min.toFixed(0)} / median ${middle.toFixed(0)} / max ${max.toFixed(0)} ms`;
+}

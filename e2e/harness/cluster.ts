@@ -1,8 +1,10 @@
 /** A real cluster for a test: started through the product's own command, driven by the stock docker CLI. */
 import { execFile, spawn } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
+import { get } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
 
 const root = fileURLToPath(new URL('../../..', import.meta.url));
@@ -151,7 +153,18 @@ export class TestCluster {
   /** Tasks of a service as the API has them. */
   async tasks(service: string): Promise<ApiTask[]> {
     const filters = encodeURIComponent(JSON.stringify({ service: [service] }));
-    return (await this.api<ApiTask[]>('GET', `/tasks?filters=${filters}`)).body;
+    return this.read<ApiTask[]>(`/tasks?filters=${filters}`);
+  }
+
+  /** A question without a process of its own: polling is not to slow down what it waits for. */
+  private read<T>(path: string): Promise<T> {
+    return new Promise((resolve, reject) => {
+      const call = get({ socketPath: this.socket, path, agent: false, timeout: 30_000 }, (response) => {
+        text(response).then((body) => resolve(JSON.parse(body) as T), reject);
+      });
+      call.on('timeout', () => call.destroy(new Error(`${path}: no answer within 30 s`)));
+      call.on('error', reject);
+    });
   }
 
   async api<T>(method: string, path: string, body?: unknown): Promise<{ status: number; body: T }> {

@@ -9,13 +9,23 @@ export interface LoadResult {
   failed: number;
   /** The first few failures, in words. */
   failures: string[];
+  /** When each failed request had begun, by `performance.now()`. */
+  failedAtMs: number[];
+  slowestMs: number;
   /** Answers by the `version` field of the demo. */
   versions: Map<string, number>;
 }
 
 export class LoadClient {
   private running = true;
-  private readonly result: LoadResult = { sent: 0, failed: 0, failures: [], versions: new Map() };
+  private readonly result: LoadResult = {
+    sent: 0,
+    failed: 0,
+    failures: [],
+    failedAtMs: [],
+    slowestMs: 0,
+    versions: new Map(),
+  };
   private readonly keepAlive = new Agent({ keepAlive: true, maxSockets: 64 });
   private readonly loops: Promise<void>[] = [];
 
@@ -24,6 +34,7 @@ export class LoadClient {
     private readonly connections = 8,
     /** A pause between two requests of one connection, so that the client leaves the machine some time. */
     private readonly pauseMs = 1,
+    private readonly kinds: 'half kept alive' | 'all new' = 'half kept alive',
   ) {}
 
   start(): this {
@@ -44,7 +55,7 @@ export class LoadClient {
 
   private async loop(number: number): Promise<void> {
     const target = this.targets[number % this.targets.length]!;
-    const kept = number % (this.targets.length * 2) < this.targets.length;
+    const kept = this.kinds === 'half kept alive' && number % (this.targets.length * 2) < this.targets.length;
     while (this.running) {
       await this.one(target, kept);
       if (this.pauseMs > 0) await new Promise((resolve) => setTimeout(resolve, this.pauseMs));
@@ -53,8 +64,10 @@ export class LoadClient {
 
   private one(target: { host: string; port: number }, kept: boolean): Promise<void> {
     return new Promise((resolve) => {
+      const startedAtMs = performance.now();
       const fail = (why: string): void => {
         this.result.failed++;
+        this.result.failedAtMs.push(startedAtMs);
         if (this.result.failures.length < 10) {
           this.result.failures.push(
             `${new Date().toISOString()} ${kept ? 'kept-alive' : 'new'} ${target.host}: ${why}`,
@@ -81,6 +94,7 @@ export class LoadClient {
           response.on('end', () => {
             if (response.statusCode !== 200) return fail(`status ${response.statusCode}`);
             const version = String((JSON.parse(text) as { version: unknown }).version);
+            this.result.slowestMs = Math.max(this.result.slowestMs, performance.now() - startedAtMs);
             this.result.versions.set(version, (this.result.versions.get(version) ?? 0) + 1);
             resolve();
           });
