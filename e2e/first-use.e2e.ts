@@ -157,6 +157,10 @@ describe('first use with the docker CLI', () => {
     expect(inspected.State.Status).to.equal('running');
     expect(inspected.HostConfig.Memory).to.equal(64 * 1024 * 1024);
     expect(inspected.Config.Labels['com.docker.swarm.service.name']).to.equal('web');
+    expect(inspected.Config.ExposedPorts).to.deep.equal({ '8080/tcp': {} });
+    expect(await cluster.docker(['ps', '--format', '{{.Ports}}', '--filter', `id=${id}`])).to.equal(
+      '8080/tcp',
+    );
     const logs = await cluster.tryDocker(['logs', id]);
     expect(logs.code).to.equal(0);
     const serviceLogs = await cluster.tryDocker(['service', 'logs', 'web']);

@@ -4,7 +4,12 @@ import type { ContainerConfig, ContainerMount, ContainerState, HealthState } fro
 import { defaultNetworkName } from './default-network.js';
 import { durationWords } from './duration-words.js';
 
-export function presentSummary(state: ContainerState, nowMs: number): Record<string, unknown> {
+/** `exposed`: what the image says it listens on, `80/tcp`. */
+export function presentSummary(
+  state: ContainerState,
+  nowMs: number,
+  exposed: readonly string[] = [],
+): Record<string, unknown> {
   const { config } = state;
   return {
     Id: config.id,
@@ -13,7 +18,10 @@ export function presentSummary(state: ContainerState, nowMs: number): Record<str
     ImageID: config.image.id,
     Command: config.argv.map((word) => (/\s/.test(word) || word === '' ? `'${word}'` : word)).join(' '),
     Created: Math.floor(config.createdAtMs / 1_000),
-    Ports: [],
+    Ports: exposed.map((port) => ({
+      PrivatePort: Number.parseInt(port, 10),
+      Type: port.split('/')[1] ?? 'tcp',
+    })),
     Labels: config.labels,
     State: state.phase,
     Status: statusWords(state, nowMs),
@@ -40,7 +48,11 @@ export function statusWords(state: ContainerState, nowMs: number): string {
   }
 }
 
-export function presentContainer(state: ContainerState, execIds: readonly string[]): Record<string, unknown> {
+export function presentContainer(
+  state: ContainerState,
+  execIds: readonly string[],
+  exposed: readonly string[] = [],
+): Record<string, unknown> {
   const { config } = state;
   const [path = '', ...args] = config.argv;
   return {
@@ -65,12 +77,18 @@ export function presentContainer(state: ContainerState, execIds: readonly string
     HostConfig: { ...hostConfigOf(config), ...objectOf(config.inspect?.hostConfig) },
     GraphDriver: { Data: null, Name: 'overlay2' },
     Mounts: config.mounts.map(presentMount),
-    Config: { ...containerConfigOf(config), ...objectOf(config.inspect?.config) },
+    Config: {
+      ...containerConfigOf(config),
+      ...(exposed.length === 0
+        ? {}
+        : { ExposedPorts: Object.fromEntries(exposed.map((port) => [port, {}])) }),
+      ...objectOf(config.inspect?.config),
+    },
     NetworkSettings: {
       Bridge: '',
       SandboxID: config.id,
       SandboxKey: state.pid === 0 ? '' : `/proc/${state.pid}/ns/net`,
-      Ports: {},
+      Ports: Object.fromEntries(exposed.map((port) => [port, null])),
       ...firstEndpoint(config),
       Networks: networksOf(config),
     },

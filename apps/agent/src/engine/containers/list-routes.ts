@@ -1,12 +1,15 @@
 /** `docker ps` and `docker inspect`. */
 import { parseFilters, queryFlag, type Route } from '#libs/docker-api';
 import { EnxameError } from '#libs/model';
+import type { ContainerState } from '#libs/runtime';
 import { containerFilterNames, selectContainers } from './container-filters.js';
 import { existingContainer } from './container-lookup.js';
 import { presentContainer, presentSummary } from './container-views.js';
 import type { ContainerRouteDependencies } from './dependencies.js';
 
-export function listRoutes({ runtime, execs, nowMs }: ContainerRouteDependencies): Route[] {
+export function listRoutes({ runtime, images, execs, nowMs }: ContainerRouteDependencies): Route[] {
+  const exposedBy = ({ config }: ContainerState): string[] =>
+    Object.keys(images.find(config.image.id)?.config.ExposedPorts ?? {}).sort();
   return [
     {
       method: 'GET',
@@ -25,7 +28,7 @@ export function listRoutes({ runtime, execs, nowMs }: ContainerRouteDependencies
         const now = nowMs();
         response.json(
           200,
-          chosen.map((state) => presentSummary(state, now)),
+          chosen.map((state) => presentSummary(state, now, exposedBy(state))),
         );
       },
     },
@@ -34,7 +37,7 @@ export function listRoutes({ runtime, execs, nowMs }: ContainerRouteDependencies
       path: '/containers/:id/json',
       async handler(request, response) {
         const state = existingContainer(runtime, request.params['id']);
-        response.json(200, presentContainer(state, execs.ofContainer(state.config.id)));
+        response.json(200, presentContainer(state, execs.ofContainer(state.config.id), exposedBy(state)));
       },
     },
   ];

@@ -14,7 +14,7 @@ export function presentTask(view: ClusterView, task: Readonly<Task>): Record<str
     ServiceID: task.serviceId,
     ...(task.slot === 0 ? {} : { Slot: task.slot }),
     ...(task.nodeId === undefined ? {} : { NodeID: task.nodeId }),
-    Status: presentStatus(task.status),
+    Status: presentStatus(view, task),
     DesiredState: task.desiredState,
     ...(task.networks.length === 0 ? {} : { NetworksAttachments: presentAttachments(view, task) }),
     GenericResources: null,
@@ -22,7 +22,8 @@ export function presentTask(view: ClusterView, task: Readonly<Task>): Record<str
   };
 }
 
-function presentStatus(status: Readonly<TaskStatus>): Record<string, unknown> {
+function presentStatus(view: ClusterView, task: Readonly<Task>): Record<string, unknown> {
+  const { status } = task;
   return {
     Timestamp: rfc3339Nano(status.atMs),
     State: status.state,
@@ -37,8 +38,17 @@ function presentStatus(status: Readonly<TaskStatus>): Record<string, unknown> {
             ExitCode: status.container.exitCode ?? 0,
           },
         }),
-    PortStatus: {},
+    PortStatus: presentHostPorts(view, task),
   };
+}
+
+/** Ports of its own node that a running task holds; those of the whole cluster are its service's. */
+function presentHostPorts(view: ClusterView, task: Readonly<Task>): Record<string, unknown> {
+  if (task.status.state !== 'running') return {};
+  const ports = view.services
+    .get(task.serviceId)
+    ?.endpoint?.ports.filter(({ PublishMode }) => PublishMode === 'host');
+  return ports === undefined || ports.length === 0 ? {} : { Ports: ports };
 }
 
 function presentAttachments(view: ClusterView, task: Readonly<Task>): unknown[] {
