@@ -1,6 +1,6 @@
 /** A task as Docker's API shows it, with the template of its own revision. */
 import { rfc3339Nano } from '#libs/docker-api';
-import type { ClusterView, Network, Task, TaskStatus } from '#libs/model';
+import type { ClusterView, Network, Task } from '#libs/model';
 import { presentMeta } from '../edge/present.js';
 import { presentNetwork } from '../networks/network.presenter.js';
 import { prefixLength } from '../services/service.presenter.js';
