@@ -60,7 +60,10 @@ export class ClusterLink {
       volumes: options.volumes,
       peersFor: (reference) => this.peersFor(reference),
       networkSettled: () => this.#sync.settled(),
-      hasPorts: (serviceId) => (this.#set.tables.balance.get(serviceId)?.endpoint.ports.length ?? 0) > 0,
+      isBalanced: (serviceId) => {
+        const endpoint = this.#set.tables.balance.get(serviceId)?.endpoint;
+        return endpoint !== undefined && endpoint.ports.length + endpoint.virtualIps.length > 0;
+      },
       records: new TaskRecords({ stateDir: config.stateDir, log }),
       report: (report) => this.#session.report(report),
       nowMs: () => options.nowMs(),

@@ -25,7 +25,7 @@ export interface TaskPorts {
   /** Resolves when the kernel has the newest network program this node has been given so far. Never rejects. */
   networkSettled(): Promise<void>;
   /** True when clients may hold connections to the service's tasks. */
-  hasPorts(serviceId: ServiceId): boolean;
+  isBalanced(serviceId: ServiceId): boolean;
   records: { save(record: TaskRecord): void; remove(taskId: TaskId): void };
   report(report: TaskStatusReport): void;
   /** The task's container and record are gone. */

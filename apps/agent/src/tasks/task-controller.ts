@@ -28,6 +28,11 @@ import { prepareContainer } from './preparation.js';
 type StepOutcome = 'again' | 'wait' | 'retry';
 
 const drainPollMs = 50;
+/**
+ * A connection that a balancer sent here just before it let go may still be on its way, so the quiet must last. With
+ * none at all it is the whole time that a stop waits for.
+ */
+const drainQuietMs = 200;
 /** A connection that carried data this lately is in use. */
 const connectionIdleMs = 1000;
 const retryDelayMs = 1000;
@@ -268,11 +273,14 @@ export class TaskController {
    * that are open and in use get until the stop grace period to end by themselves.
    */
   async #drain(): Promise<void> {
-    if (!this.#revision || !this.#ports.hasPorts(this.#task.serviceId)) return;
+    if (!this.#revision || !this.#ports.isBalanced(this.#task.serviceId)) return;
     const untilMs = this.#ports.nowMs() + stopGraceMsOf(this.#revision);
+    let quietSinceMs: number | undefined;
     while (!this.#closed && !this.#removed && this.#ports.nowMs() < untilMs) {
       if (this.#ports.runtime.get(this.#containerId)?.phase !== 'running') return;
-      if ((await this.#openConnections()) === 0) return;
+      if ((await this.#openConnections()) > 0) quietSinceMs = undefined;
+      else quietSinceMs ??= this.#ports.nowMs();
+      if (quietSinceMs !== undefined && this.#ports.nowMs() - quietSinceMs >= drainQuietMs) return;
       await sleep(drainPollMs);
     }
   }

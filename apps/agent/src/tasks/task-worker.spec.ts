@@ -27,7 +27,7 @@ const revision: RevisionItem = {
   serviceId: 'svc1' as ServiceId,
   serviceName: 'web',
   serviceLabels: {},
-  taskTemplate: { ContainerSpec: { Image: 'demo:1', StopGracePeriod: 300e6 } },
+  taskTemplate: { ContainerSpec: { Image: 'demo:1', StopGracePeriod: 600e6 } },
 };
 const image = { id: 'sha256:1', config: { Cmd: ['/serve'] } } as unknown as Image;
 
@@ -57,6 +57,7 @@ describe('tasks of a node', () => {
   let reports: TaskStatusReport[];
   let withdrawn: string[];
   let connections: number;
+  let counted: number;
   let local: boolean;
   let pull: (reference: string, signal?: AbortSignal) => Promise<Image>;
   let pulled: { reference: string; peers: number }[];
@@ -78,7 +79,10 @@ describe('tasks of a node', () => {
         interfacesFor: () => [],
         nameservers: () => [],
         withdraw: async (taskId) => void withdrawn.push(taskId),
-        activeConnections: async () => connections,
+        activeConnections: async () => {
+          counted++;
+          return connections;
+        },
       },
       volumes: { ensure: ({ name }) => Promise.resolve(`/volumes/${name}`), remove: () => Promise.resolve() },
       peersFor: () =>
@@ -86,7 +90,7 @@ describe('tasks of a node', () => {
           { baseUrl: 'https://10.0.0.2:2378', tls: { ca: '', cert: '', key: '', servername: 'n2' } },
         ]),
       networkSettled: () => Promise.resolve(),
-      hasPorts: () => true,
+      isBalanced: () => true,
       records: new TaskRecords({ stateDir: folder, log: () => undefined }),
       report: (report) => void reports.push(report),
       nowMs: () => Date.now(),
@@ -112,6 +116,7 @@ describe('tasks of a node', () => {
     reports = [];
     withdrawn = [];
     connections = 0;
+    counted = 0;
     local = true;
     pulled = [];
     pull = () => Promise.resolve(image);
@@ -230,6 +235,18 @@ describe('tasks of a node', () => {
     assign();
     await until('removed', () => runtime.list().length === 0);
     expect(worker.reports()).to.deep.equal([]);
+  });
+
+  it('waits for a connection that was still on its way when the balancers let go', async () => {
+    assign(taskOf('running'));
+    await running();
+    assign(taskOf('shutdown'));
+    await until('the first count', () => counted > 0);
+    connections = 1;
+    await until('more counts', () => counted >= 6);
+    expect(runtime.calls).to.not.include('stop');
+    connections = 0;
+    await until('shut down', () => last()?.state === 'shutdown');
   });
 
   it('drains no longer than the grace period', async () => {
