@@ -248,7 +248,11 @@ void write_connection(struct connection *connection) {
     }
     buffer_consume(&connection->out, (size_t)written);
   }
-  if (connection->closing) connection->dead = true;
+  /*
+   * The client closes. Were this end to close first, with input on its way, the client's next write would fail and
+   * take the exit that it has not read yet with it.
+   */
+  if (connection->closing) shutdown(connection->fd, SHUT_WR);
 }
 
 static void free_connection(struct shim *shim, struct connection *connection) {
