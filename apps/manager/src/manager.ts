@@ -49,7 +49,7 @@ export class Manager {
     const machine = new StoreMachine();
     this.#raft = createRaftNode({
       id: raftId,
-      members: [raftId],
+      origin: { kind: 'bootstrap', members: [raftId] },
       dir: join(config.stateDir, 'raft'),
       stateMachine: machine,
       clock: systemClock,

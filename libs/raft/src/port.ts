@@ -1,7 +1,7 @@
 /** What a Raft node needs and what it gives. */
 import type { EnxameError } from '#libs/model';
 import type { CoreStatus } from './core/raft-core.js';
-import type { MemberId, Message } from './core/types.js';
+import type { MemberId, Message, SnapshotMeta } from './core/types.js';
 
 /** Fed with committed entries, in order, each exactly once between `restore` and the end of the process. */
 export interface StateMachine {
@@ -11,14 +11,70 @@ export interface StateMachine {
   advance(index: number): void;
   /** A picture of this moment in chunks, which are asked for later, while entries go on being applied. */
   snapshot(): Iterable<Uint8Array>;
+  /** Replaces everything. Called at the start, and again when the leader sends a snapshot to a member that is late. */
   restore(chunks: Iterable<Uint8Array>, index: number): void;
 }
 
-/** Messages may be lost, doubled and reordered; a failed send is silent. */
+/** What a member asks another member's driver to do; answered by number, or never. */
+export type PeerCall =
+  | { kind: 'change-membership'; changes: readonly MembershipChange[] }
+  | { kind: 'transfer-leadership'; to?: MemberId };
+
+/** Everything that passes between two members' drivers. */
+export type PeerMessage =
+  | Message
+  /** To the leader: proposals of a member that does not lead, in their envelopes. Applying them is the answer. */
+  | { kind: 'forward'; proposals: readonly Uint8Array[] }
+  /** Nothing was done with the forwarded proposals of these sequence numbers of the member's own session. */
+  | { kind: 'forward-refused'; sequences: readonly number[]; reason: 'not-leader' | 'overloaded' }
+  | { kind: 'call'; ref: number; call: PeerCall }
+  | { kind: 'answer'; ref: number; error?: { code: EnxameError['code']; message: string } };
+
+/** A snapshot on its way out. Chunks are the state machine's; any of them may be asked for again. */
+export interface OutgoingSnapshot {
+  /** The leader's term: a receiver that knows a newer one takes nothing. */
+  term: number;
+  meta: SnapshotMeta;
+  /** Equal ids, equal chunks: a receiver that holds a part goes on from there. */
+  id: string;
+  chunks(from: number): AsyncIterable<Uint8Array>;
+}
+
+/** Where an incoming snapshot goes. A rejection ends the stream; the sender is told the words. */
+export interface SnapshotReceiver {
+  /** Resolves with the number of chunks of this snapshot that are held already. */
+  begin(from: MemberId, snapshot: { term: number; meta: SnapshotMeta; id: string }): Promise<number>;
+  /** Resolves when the next chunk may come. */
+  chunk(from: MemberId, chunk: Uint8Array): Promise<void>;
+  /** No more chunks. Resolves when the snapshot is whole and durable and has been given to the core. */
+  end(from: MemberId): Promise<void>;
+}
+
+export interface TransportReceiver {
+  message(from: MemberId, message: PeerMessage): void;
+  /** The stream to this member broke, or messages to it were dropped because its queue was full. */
+  unreachable(peer: MemberId): void;
+  snapshots: SnapshotReceiver;
+}
+
+/**
+ * Carries messages between members. They may be lost, doubled and reordered; a failed send is silent. Who a peer is
+ * (a manager of this cluster, by its certificate) is the transport's to check.
+ */
 export interface RaftTransport {
-  send(to: MemberId, message: Message): void;
+  send(to: MemberId, message: PeerMessage): void;
+  /** On a stream of its own. Resolves when the receiver has the snapshot on its disk; rejects when the stream broke. */
+  sendSnapshot(to: MemberId, snapshot: OutgoingSnapshot): Promise<void>;
+  /** A stream to this member stands and answers. */
+  isReachable(peer: MemberId): boolean;
   /** Incoming messages, until the returned function is called. */
-  listen(receive: (from: MemberId, message: Message) => void): () => void;
+  listen(receiver: TransportReceiver): () => void;
+}
+
+/** The transport that knows addresses: the manager keeps it told of what its replicated store says. */
+export interface AddressedTransport extends RaftTransport {
+  /** Host and port of every other member. Streams to members that are not in the map are ended. */
+  setPeers(addresses: ReadonlyMap<MemberId, string>): void;
 }
 
 export interface RaftClock {
@@ -57,17 +113,40 @@ export const defaultLimits: RaftLimits = {
   appendBytesMax: 1024 * 1024,
 };
 
-export interface RaftNodeOptions {
+export type MembershipChange =
+  /** A learner becomes a voter; a member that is a voter already stays one. */
+  | { kind: 'add-voter'; id: MemberId }
+  /** Gets the log and counts for nothing. */
+  | { kind: 'add-learner'; id: MemberId }
+  | { kind: 'remove'; id: MemberId };
+
+export interface RaftMember {
   id: MemberId;
-  /** Every voter, this member included. */
-  members: readonly MemberId[];
+  kind: 'voter' | 'learner';
+}
+
+/** What an empty data folder becomes. A folder that holds a log goes on as what it was. */
+export type Origin =
+  /** A new cluster. A sole member is the rule; several must each be given the same list. */
+  | { kind: 'bootstrap'; members: readonly MemberId[] }
+  /** Waits to be contacted by the leader of a cluster that has added this member. */
+  | { kind: 'join' };
+
+export interface RaftNodeOptions {
+  /** Never used again once removed: a member that comes back gets a new one and an empty folder. */
+  id: MemberId;
+  origin: Origin;
   /** Made when missing. One process at a time. */
   dir: string;
+  /** 32 bytes. What is written is encrypted with it. */
+  encryptionKey?: Uint8Array;
+  /** After the loss of a majority for good: everybody else is removed, what this member's log holds stands. */
+  forceNewCluster?: boolean;
   stateMachine: StateMachine;
   /** Needed by more than one member. */
   transport?: RaftTransport;
   clock: RaftClock;
-  /** In [0, 1). */
+  /** In [0, 1). Must differ from one run of the process to the next. */
   random: () => number;
   limits?: Partial<RaftLimits>;
   /**
@@ -75,11 +154,22 @@ export interface RaftNodeOptions {
    * what was acknowledged is on disk. The process should end and be started again.
    */
   onFailure?: (error: EnxameError) => void;
+  /** Called once when this member has been removed from the cluster. It answers nothing any more and can be stopped. */
+  onRemoved?: () => void;
+}
+
+/** Another member as this one sees it. */
+export interface PeerStatus extends RaftMember {
+  /** A stream to it stands; on the leader also: it answered lately. */
+  reachable: boolean;
+  /** How far its log is. Known to the leader alone. */
+  progress?: { state: 'probe' | 'replicate' | 'snapshot'; match: number; next: number };
 }
 
 export interface RaftStatus extends CoreStatus {
   id: MemberId;
-  members: readonly MemberId[];
+  members: readonly RaftMember[];
+  peers: readonly PeerStatus[];
   /** Set once the node has failed. */
   failure?: EnxameError;
   /** Why the last snapshot could not be written; it is tried again later. */
@@ -98,19 +188,39 @@ export interface Leadership {
 export interface RaftNode {
   /**
    * Reads snapshot and log, restores the state machine. Rejects with `data-damaged` or `conflict` (folder in use).
-   * A sole member leads and has applied every committed entry when this resolves.
+   * A sole member leads and has applied every committed entry when this resolves; one of several need not know
+   * the leader yet.
    */
   start(): Promise<void>;
   /** Pending proposals are rejected; what was handed to the disk is written. */
   stop(): Promise<void>;
   /**
-   * Resolves once the data is on disk at a majority and applied here, with what the state machine returned.
-   * Rejects with `not-manager` when nothing was done; with `unavailable` when the outcome is not known.
+   * On any member. Resolves once the data is on disk at a majority and applied here, with what the state machine
+   * returned here. While the leader is unknown or changes it is proposed again; it is applied at most once all the
+   * same. Rejects with
+   * - `invalid-argument`: over `proposalBytesMax`;
+   * - `resource-exhausted`: too much is waiting; nothing was done;
+   * - `unavailable`: no leader confirmed it in time, or this member stops; it may be applied or not;
+   * - `conflict`: it was applied, but its result went by in a snapshot.
    */
   propose(data: Uint8Array): Promise<{ index: number; result: unknown }>;
-  /** Resolves once the state machine shows every write acknowledged before the call. */
+  /**
+   * On any member. Resolves with an index once the state machine here has applied it and so shows every write that
+   * was acknowledged, by any member, before the call. `unavailable` when no leader confirms it in time.
+   */
   readIndex(): Promise<number>;
+  /**
+   * On any member. One change, or several at once by joint consensus; resolves when the new membership is committed
+   * and any joint phase is over. `failed-precondition` names the rule when it may not be made.
+   */
+  changeMembership(changes: readonly MembershipChange[]): Promise<void>;
+  /** On any member. Without `to`, the member that is furthest. Resolves when another member leads. */
+  transferLeadership(to?: MemberId): Promise<void>;
+  /** As applied here. */
+  members(): readonly RaftMember[];
   status(): RaftStatus;
   /** Calls back with every change. Returns the way to stop. */
   watchLeadership(listener: (leadership: Leadership) => void): () => void;
+  /** Calls back with the whole list after every change that was applied here. Returns the way to stop. */
+  watchMembership(listener: (members: readonly RaftMember[]) => void): () => void;
 }

@@ -42,7 +42,7 @@ describe('store: over a real log', () => {
     machine = new StoreMachine();
     node = createRaftNode({
       id: 'm1',
-      members: ['m1'],
+      origin: { kind: 'bootstrap', members: ['m1'] },
       dir,
       stateMachine: machine,
       clock: systemClock,

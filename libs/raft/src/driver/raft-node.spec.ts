@@ -32,7 +32,7 @@ describe('raft: node of one member', function () {
     const machine = new Ledger();
     const node = createRaftNode({
       id: 'm1',
-      members: ['m1'],
+      origin: { kind: 'bootstrap', members: ['m1'] },
       dir: folder,
       stateMachine: machine,
       clock: systemClock,

@@ -6,11 +6,13 @@ import { mkdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { assertNever, describeError, EnxameError } from '#libs/model';
 import { RaftCore } from '../core/raft-core.js';
-import type { Command, Entry, Input, SnapshotMeta } from '../core/types.js';
+import type { Command, Entry, Input, MemberId, SnapshotMeta } from '../core/types.js';
 import {
   defaultLimits,
   type Leadership,
+  type PeerMessage,
   type RaftLimits,
+  type RaftMember,
   type RaftNode,
   type RaftNodeOptions,
   type RaftStatus,
@@ -26,12 +28,15 @@ import { recover } from './recovery.js';
 type DiskBound = Exclude<Command, { kind: 'persist' }>;
 
 export function createRaftNode(options: RaftNodeOptions): RaftNode {
-  if (!options.members.includes(options.id)) {
-    throw new EnxameError('invalid-argument', `raft: members must include this member's id ${options.id}`);
+  const { id, origin, transport } = options;
+  if (origin.kind === 'bootstrap' && !origin.members.includes(id)) {
+    throw new EnxameError('invalid-argument', `raft: members must include this member's id ${id}`);
   }
-  if (options.members.length > 1 && options.transport === undefined) {
+  if ((origin.kind === 'join' || origin.members.length > 1) && transport === undefined) {
     throw new EnxameError('invalid-argument', 'raft: more than one member needs a transport');
   }
+  if (options.encryptionKey !== undefined) throw notThereYet('encryption of the log');
+  if (options.forceNewCluster === true) throw notThereYet('a forced new cluster');
   return new Driver(options, { ...defaultLimits, ...options.limits });
 }
 
@@ -77,7 +82,7 @@ class Driver implements RaftNode {
       await this.open(dir);
       this.step({ kind: 'start' });
       this.connect();
-      if (this.options.members.length === 1) await this.becomeReady();
+      if (this.voters().length === 1) await this.becomeReady();
     } catch (error) {
       await this.stop();
       throw error;
@@ -88,7 +93,29 @@ class Driver implements RaftNode {
     const { clock, transport } = this.options;
     this.stoppers.push(clock.every(this.limits.tickMs, () => this.step({ kind: 'tick' })));
     if (transport === undefined) return;
-    this.stoppers.push(transport.listen((from, message) => this.step({ kind: 'message', from, message })));
+    this.stoppers.push(
+      transport.listen({
+        message: (from, message) => this.receive(from, message),
+        unreachable: () => undefined,
+        snapshots: {
+          begin: () => Promise.reject(notThereYet('taking over a snapshot from another member')),
+          chunk: () => Promise.resolve(),
+          end: () => Promise.resolve(),
+        },
+      }),
+    );
+  }
+
+  private receive(from: MemberId, message: PeerMessage): void {
+    switch (message.kind) {
+      case 'forward':
+      case 'forward-refused':
+      case 'call':
+      case 'answer':
+        return;
+      default:
+        this.step({ kind: 'message', from, message });
+    }
   }
 
   /** A sole member leads as soon as its vote is on disk; once its read passes, everything committed is applied. */
@@ -126,9 +153,9 @@ class Driver implements RaftNode {
     }
     await removeOldSnapshots(snapshotDir);
     const { electionTicks, heartbeatTicks, appendBytesMax } = this.limits;
-    const { id, members, random } = this.options;
+    const { id, random } = this.options;
     this.core = new RaftCore(
-      { id, voters: members, electionTicks, heartbeatTicks, appendBytesMax, random },
+      { id, voters: this.voters(), electionTicks, heartbeatTicks, appendBytesMax, random },
       recovered,
     );
   }
@@ -193,16 +220,41 @@ class Driver implements RaftNode {
   }
 
   status(): RaftStatus {
-    const { id, members } = this.options;
+    const { id, transport } = this.options;
     const core = this.core?.status() ?? stoppedStatus;
+    const members = this.members();
     return {
       ...core,
       id,
       members,
+      peers: members
+        .filter((member) => member.id !== id)
+        .map((member) => ({ ...member, reachable: transport?.isReachable(member.id) ?? false })),
       ...(this.failure === undefined ? {} : { failure: this.failure }),
       ...(this.snapshotError === undefined ? {} : { snapshotError: this.snapshotError }),
       ...(this.torn === undefined ? {} : { torn: this.torn }),
     };
+  }
+
+  members(): readonly RaftMember[] {
+    return this.voters().map((id) => ({ id, kind: 'voter' }));
+  }
+
+  changeMembership(): Promise<void> {
+    return Promise.reject(notThereYet('changes of membership'));
+  }
+
+  transferLeadership(): Promise<void> {
+    return Promise.reject(notThereYet('transfer of leadership'));
+  }
+
+  watchMembership(): () => void {
+    return () => undefined;
+  }
+
+  private voters(): readonly MemberId[] {
+    const { origin } = this.options;
+    return origin.kind === 'bootstrap' ? origin.members : [];
   }
 
   watchLeadership(listener: (leadership: Leadership) => void): () => void {
@@ -265,7 +317,7 @@ class Driver implements RaftNode {
         this.announce(command);
         return;
       case 'install-snapshot':
-        this.fail(new EnxameError('not-implemented', 'raft: taking over a snapshot from another member'));
+        this.fail(notThereYet('taking over a snapshot from another member'));
         return;
       default:
         assertNever(command, 'raft command');
@@ -329,7 +381,7 @@ class Driver implements RaftNode {
       this.lastApplied.index - this.snapshotIndex >= snapshotEntries ||
       this.bytesSinceSnapshot >= snapshotBytes;
     if (!isDue || this.snapshotting !== undefined || this.failure !== undefined) return;
-    const meta: SnapshotMeta = { ...this.lastApplied, voters: this.options.members };
+    const meta: SnapshotMeta = { ...this.lastApplied, voters: this.voters() };
     this.bytesSinceSnapshot = 0;
     // The picture is taken here, before anything else is applied; its chunks are made as they are written.
     const chunks = this.options.stateMachine.snapshot();
@@ -389,6 +441,10 @@ const stoppedStatus = {
   durableIndex: 0,
   snapshotIndex: 0,
 } as const;
+
+function notThereYet(what: string): EnxameError {
+  return new EnxameError('not-implemented', `raft: ${what}`);
+}
 
 function notLeader(leader: string | undefined): EnxameError {
   return new EnxameError(

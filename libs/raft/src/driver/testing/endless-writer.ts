@@ -11,7 +11,7 @@ if (folder === undefined || word === undefined) throw new Error('usage: endless-
 
 const node = createRaftNode({
   id: 'm1',
-  members: ['m1'],
+  origin: { kind: 'bootstrap', members: ['m1'] },
   dir: folder,
   stateMachine: new Ledger(),
   clock: systemClock,
