@@ -1,7 +1,7 @@
 import { isTerminal, type NodeId, type ServiceId, type ServiceSpec, type UpdateConfig } from '#libs/model';
+import { SeededRandom } from '#libs/sim';
 import { expect } from 'chai';
 import { allCheckers, serving } from './checkers.js';
-import { SeededRandom } from './random.js';
 import { World } from './world.js';
 
 const second = 1_000_000_000;
