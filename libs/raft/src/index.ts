@@ -1,5 +1,27 @@
-export { type CoreStatus, RaftCore } from './core/raft-core.js';
-export type { Command, Entry, HardState, Input, MemberId, Message, SnapshotMeta } from './core/types.js';
+export {
+  decodeMembershipEntry,
+  encodeMembershipEntry,
+  type MembershipEntry,
+} from './core/membership/codec.js';
+export { emptyMembership, isJoint, isVoter, membersOf, votersOnly } from './core/membership/membership.js';
+export { RaftCore } from './core/raft-core.js';
+export type {
+  Command,
+  CoreConfig,
+  CoreStatus,
+  Entry,
+  HardState,
+  Input,
+  MemberId,
+  Membership,
+  MembershipTransition,
+  Message,
+  PeerProgress,
+  Recovered,
+  Refusal,
+  Role,
+  SnapshotMeta,
+} from './core/types.js';
 export { createRaftNode } from './driver/raft-node.js';
 export { systemClock } from './driver/system-clock.js';
 export * from './port.js';

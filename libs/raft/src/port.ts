@@ -1,7 +1,8 @@
 /** What a Raft node needs and what it gives. */
 import type { EnxameError } from '#libs/model';
-import type { CoreStatus } from './core/raft-core.js';
-import type { MemberId, Message, SnapshotMeta } from './core/types.js';
+import type { CoreStatus, MemberId, MembershipChange, Message, SnapshotMeta } from './core/types.js';
+
+export type { MembershipChange } from './core/types.js';
 
 /** Fed with committed entries, in order, each exactly once between `restore` and the end of the process. */
 export interface StateMachine {
@@ -96,7 +97,12 @@ export interface RaftLimits {
   snapshotBytes: number;
   /** Entries kept in memory and on disk behind a snapshot, for members that are a little late. */
   keptEntries: number;
+  appendEntriesMax: number;
   appendBytesMax: number;
+  inflightAppendsMax: number;
+  inflightBytesMax: number;
+  uncommittedBytesMax: number;
+  applyingBytesMax: number;
 }
 
 export const defaultLimits: RaftLimits = {
@@ -110,15 +116,13 @@ export const defaultLimits: RaftLimits = {
   snapshotEntries: 10_000,
   snapshotBytes: 16 * 1024 * 1024,
   keptEntries: 500,
+  appendEntriesMax: 1024,
   appendBytesMax: 1024 * 1024,
+  inflightAppendsMax: 64,
+  inflightBytesMax: 16 * 1024 * 1024,
+  uncommittedBytesMax: 64 * 1024 * 1024,
+  applyingBytesMax: 64 * 1024 * 1024,
 };
-
-export type MembershipChange =
-  /** A learner becomes a voter; a member that is a voter already stays one. */
-  | { kind: 'add-voter'; id: MemberId }
-  /** Gets the log and counts for nothing. */
-  | { kind: 'add-learner'; id: MemberId }
-  | { kind: 'remove'; id: MemberId };
 
 export interface RaftMember {
   id: MemberId;

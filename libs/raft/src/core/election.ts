@@ -41,6 +41,7 @@ export function campaign(state: CoreState): void {
   for (const peer of state.peers) {
     state.sendDurably(peer, {
       kind: 'vote-request',
+      force: false,
       term: state.term,
       lastIndex: state.log.lastIndex,
       lastTerm: state.log.lastTerm,
@@ -94,7 +95,7 @@ export function hasLiveLeader(state: CoreState): boolean {
 }
 
 function decide(state: CoreState): void {
-  const result = countVotes(state.config.voters, state.votes);
+  const result = countVotes(state.membership.voters, state.votes);
   if (result === 'pending') return;
   if (result === 'lost') {
     state.becomeFollower(state.term, undefined);

@@ -24,23 +24,12 @@ import {
   propose,
   resumeAfterHeartbeat,
 } from './replication.js';
-import { CoreState, type Recovered } from './state.js';
-import type { Command, CoreConfig, Input, MemberId, Message, Role } from './types.js';
-
-export interface CoreStatus {
-  role: Role;
-  term: number;
-  leader?: MemberId;
-  commit: number;
-  applied: number;
-  firstIndex: number;
-  lastIndex: number;
-  durableIndex: number;
-  snapshotIndex: number;
-}
+import { CoreState } from './state.js';
+import type { Command, CoreConfig, CoreStatus, Input, MemberId, Message, Recovered } from './types.js';
 
 export class RaftCore {
   private readonly state: CoreState;
+  private isStarted = false;
 
   constructor(config: CoreConfig, recovered: Recovered) {
     this.state = new CoreState(config, recovered);
@@ -51,6 +40,11 @@ export class RaftCore {
     state.commands = [];
     this.dispatch(input);
     state.applyCommitted();
+    if (this.isStarted && state.isSoleVoter && state.role !== 'leader' && state.role !== 'candidate') {
+      // Nobody else could win or object: waiting for a timeout would only make the start slower.
+      campaign(state);
+      state.applyCommitted();
+    }
     return state.commands;
   }
 
@@ -66,6 +60,7 @@ export class RaftCore {
       lastIndex: state.log.lastIndex,
       durableIndex: state.durableIndex,
       snapshotIndex: state.snapshot?.index ?? 0,
+      membership: state.membership,
     };
   }
 
@@ -78,9 +73,8 @@ export class RaftCore {
     const { state } = this;
     switch (input.kind) {
       case 'start':
-        // Nobody else could win or object: waiting for a timeout would only make the start slower.
-        if (state.isSoleVoter) campaign(state);
-        return;
+        this.isStarted = true;
+        return state.bootstrap();
       case 'tick':
         return this.tick();
       case 'message':
@@ -96,11 +90,21 @@ export class RaftCore {
         state.applied = Math.max(state.applied, input.index);
         return;
       case 'read':
-        return onRead(state, input.ref);
+        return onRead(state, input.refs);
       case 'snapshot-taken':
         if (input.snapshot.index > (state.snapshot?.index ?? 0)) state.snapshot = input.snapshot;
         state.log.compact(Math.min(input.compactThrough, state.applied));
         return;
+      case 'propose-membership':
+      case 'leave-joint':
+      case 'transfer':
+        return state.refuse(input.ref, 'not-leader', 'not built yet');
+      case 'forget-reads':
+      case 'snapshot-status':
+      case 'unreachable':
+      case 'campaign':
+      case 'forget-leader':
+        throw new Error(`raft: input ${input.kind} is not built yet`);
       default:
         assertNever(input, 'raft input');
     }
@@ -110,7 +114,7 @@ export class RaftCore {
     const { state } = this;
     state.ticksSinceContact++;
     if (state.role !== 'leader') {
-      const canVote = state.config.voters.includes(state.config.id);
+      const canVote = state.membership.voters.includes(state.config.id);
       if (canVote && state.ticksSinceContact >= state.electionTimeout) preCampaign(state);
       return;
     }
@@ -132,12 +136,11 @@ export class RaftCore {
       if (progress.recentlyActive) heard++;
       progress.recentlyActive = false;
     }
-    return heard >= majorityOf(this.state.config.voters.length);
+    return heard >= majorityOf(this.state.membership.voters.length);
   }
 
   private receive(from: MemberId, message: Message): void {
     const { state } = this;
-    if (!state.config.voters.includes(from)) return;
     if (message.term > state.term && !this.acceptHigherTerm(from, message)) return;
     if (message.term < state.term && !this.answerLowerTerm(from, message)) return;
     switch (message.kind) {
@@ -164,6 +167,10 @@ export class RaftCore {
         resumeAfterHeartbeat(state, from, progress);
         return onReadAck(state, from, message.readSequence);
       }
+      case 'timeout-now':
+      case 'read-request':
+      case 'read-response':
+        return;
       default:
         assertNever(message, 'raft message');
     }
@@ -193,6 +200,9 @@ export class RaftCore {
       case 'vote-response':
       case 'append-response':
       case 'heartbeat-response':
+      case 'timeout-now':
+      case 'read-request':
+      case 'read-response':
         state.becomeFollower(message.term, undefined);
         return false;
       default:
@@ -221,6 +231,9 @@ export class RaftCore {
       case 'vote-response':
       case 'append-response':
       case 'heartbeat-response':
+      case 'timeout-now':
+      case 'read-request':
+      case 'read-response':
         return false;
       default:
         return assertNever(message, 'raft message');

@@ -10,7 +10,7 @@ type Of<K extends Message['kind']> = Extract<Message, { kind: K }>;
 export function propose(state: CoreState, proposals: readonly { ref: number; data: Uint8Array }[]): void {
   if (state.role !== 'leader') {
     for (const { ref } of proposals) {
-      state.emit({ kind: 'refused', ref, reason: 'not-leader', afterPersist: 0 });
+      state.refuse(ref, 'not-leader');
     }
     return;
   }
@@ -56,7 +56,7 @@ function sendSnapshot(state: CoreState, peer: MemberId, progress: Progress): voi
 /** The commit rule (Raft paper, 5.4.2): by counting, only an entry of the leader's own term. */
 export function maybeCommit(state: CoreState): void {
   if (state.role !== 'leader') return;
-  const matched = state.config.voters.map((voter) =>
+  const matched = state.membership.voters.map((voter) =>
     voter === state.config.id ? state.durableIndex : (state.progress.get(voter)?.match ?? 0),
   );
   const index = majorityIndex(matched);

@@ -1,23 +1,20 @@
 /** A member's volatile and durable state, and the few moves that all roles share. */
 import { CoreLog } from './log.js';
+import { decodeMembershipEntry, encodeMembershipEntry } from './membership/codec.js';
+import { emptyMembership, membersOf } from './membership/membership.js';
 import { Progress } from './tracker/progress.js';
 import type {
   Command,
   CoreConfig,
   Entry,
-  HardState,
   MemberId,
+  Membership,
   Message,
+  Recovered,
+  Refusal,
   Role,
   SnapshotMeta,
 } from './types.js';
-
-export interface Recovered {
-  hardState: HardState;
-  snapshot?: SnapshotMeta;
-  /** Every entry after the snapshot, in order. */
-  entries: readonly Entry[];
-}
 
 interface PendingPersist {
   sequence: number;
@@ -28,7 +25,7 @@ interface PendingPersist {
 }
 
 export interface PendingRead {
-  ref: number;
+  refs: readonly number[];
   index: number;
   /** Heartbeat round that must be answered by a majority. */
   sequence: number;
@@ -46,6 +43,10 @@ export class CoreState {
   /** Reported back by the state machine. */
   applied: number;
   snapshot: SnapshotMeta | undefined;
+  /** Holds at `applying`. */
+  membership: Membership;
+  /** The founding entry is not written yet. */
+  private mustBootstrap = false;
 
   /** Entries through here are on this member's disk. */
   durableIndex: number;
@@ -82,17 +83,30 @@ export class CoreState {
     this.applying = base;
     this.applied = base;
     this.snapshot = recovered.snapshot;
+    this.membership = recovered.snapshot?.membership ?? emptyMembership;
     this.durableIndex = this.log.lastIndex;
     this.durableVote = { term: this.term, votedFor: this.votedFor };
     this.resetElectionTimeout();
+    this.mustBootstrap = this.term === 0 && this.log.lastIndex === 0 && config.bootstrap !== undefined;
+  }
+
+  /** A founder with an empty disk begins as if entry 1 had been committed in term 1 by everybody. */
+  bootstrap(): void {
+    const { bootstrap } = this.config;
+    if (!this.mustBootstrap || bootstrap === undefined) return;
+    this.mustBootstrap = false;
+    this.term = 1;
+    this.commit = 1;
+    const data = encodeMembershipEntry({ kind: 'establish', membership: bootstrap });
+    this.persist([{ index: 1, term: 1, kind: 'membership', data }]);
   }
 
   get peers(): readonly MemberId[] {
-    return this.config.voters.filter((voter) => voter !== this.config.id);
+    return membersOf(this.membership).filter((member) => member !== this.config.id);
   }
 
   get isSoleVoter(): boolean {
-    return this.config.voters.length === 1 && this.config.voters[0] === this.config.id;
+    return this.membership.voters.length === 1 && this.membership.voters[0] === this.config.id;
   }
 
   /** A leader that has committed an entry of its own term knows the whole commit index (Raft paper, 8). */
@@ -164,9 +178,35 @@ export class CoreState {
   applyCommitted(): void {
     const through = Math.min(this.commit, this.durableIndex);
     if (through <= this.applying) return;
-    const entries = this.log.slice(this.applying + 1, through);
+    let batch: Entry[] = [];
+    for (const entry of this.log.slice(this.applying + 1, through)) {
+      batch.push(entry);
+      if (entry.kind !== 'membership') continue;
+      this.emit({ kind: 'apply', entries: batch, afterPersist: 0 });
+      batch = [];
+      this.changeMembership(entry);
+    }
+    if (batch.length > 0) this.emit({ kind: 'apply', entries: batch, afterPersist: 0 });
     this.applying = through;
-    this.emit({ kind: 'apply', entries, afterPersist: 0 });
+  }
+
+  private changeMembership(entry: Entry): void {
+    const change = decodeMembershipEntry(entry.data);
+    if (change.kind !== 'establish') throw new Error('raft: changes of membership are not built yet');
+    this.membership = change.membership;
+    const { index } = entry;
+    this.emit({ kind: 'membership-changed', index, membership: this.membership, afterPersist: 0 });
+  }
+
+  refuse(ref: number, reason: Refusal, detail?: string): void {
+    this.emit({
+      kind: 'refused',
+      ref,
+      reason,
+      ...(this.leader === undefined ? {} : { leader: this.leader }),
+      ...(detail === undefined ? {} : { detail }),
+      afterPersist: 0,
+    });
   }
 
   becomeFollower(term: number, leader: MemberId | undefined): void {
@@ -203,8 +243,8 @@ export class CoreState {
   }
 
   refuseReads(): void {
-    for (const ref of [...this.earlyReads, ...this.pendingReads.map((read) => read.ref)]) {
-      this.emit({ kind: 'refused', ref, reason: 'lost-leadership', afterPersist: 0 });
+    for (const ref of [...this.earlyReads, ...this.pendingReads.flatMap((read) => read.refs)]) {
+      this.refuse(ref, 'lost-leadership');
     }
     this.earlyReads = [];
     this.pendingReads = [];

@@ -56,18 +56,18 @@ describe('raft: node of one member', function () {
 
   it('leads when it has started and gives each proposal its result', async () => {
     const node = await open();
-    expect(node.status()).to.include({ role: 'leader', term: 1, leader: 'm1' });
+    expect(node.status()).to.include({ role: 'leader', term: 2, leader: 'm1' });
     const results = await Promise.all(['a', 'b', 'c'].map((line) => node.propose(Buffer.from(line))));
     expect(results.map((each) => each.result)).to.deep.equal([1, 2, 3]);
-    expect(results.map((each) => each.index)).to.deep.equal([2, 3, 4]);
-    expect(await node.readIndex()).to.equal(4);
+    expect(results.map((each) => each.index)).to.deep.equal([3, 4, 5]);
+    expect(await node.readIndex()).to.equal(5);
   });
 
   it('holds everything through restarts, each a new term', async () => {
     for (let round = 1; round <= 3; round++) {
       const node = await open();
       expect(ledger.lines).to.have.length((round - 1) * 2);
-      expect(node.status().term).to.equal(round);
+      expect(node.status().term).to.equal(round + 1);
       await Promise.all([node.propose(Buffer.from('x')), node.propose(Buffer.from('y'))]);
       await node.stop();
     }

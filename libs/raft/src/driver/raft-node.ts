@@ -6,7 +6,8 @@ import { mkdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { assertNever, describeError, EnxameError } from '#libs/model';
 import { RaftCore } from '../core/raft-core.js';
-import type { Command, Entry, Input, MemberId, SnapshotMeta } from '../core/types.js';
+import { emptyMembership, votersOnly } from '../core/membership/membership.js';
+import type { Command, Entry, Input, MemberId, Membership, SnapshotMeta } from '../core/types.js';
 import {
   defaultLimits,
   type Leadership,
@@ -60,6 +61,8 @@ class Driver implements RaftNode {
   /** Proposals of this turn of the event loop: they become one step of the core. */
   private proposing: { ref: number; data: Uint8Array }[] = [];
 
+  /** Holds at `lastApplied`. */
+  private membership: Membership = emptyMembership;
   private lastApplied: { index: number; term: number } = { index: 0, term: 0 };
   private snapshotIndex = 0;
   private bytesSinceSnapshot = 0;
@@ -152,12 +155,10 @@ class Driver implements RaftNode {
       this.snapshotIndex = snapshot.meta.index;
     }
     await removeOldSnapshots(snapshotDir);
-    const { electionTicks, heartbeatTicks, appendBytesMax } = this.limits;
-    const { id, random } = this.options;
-    this.core = new RaftCore(
-      { id, voters: this.voters(), electionTicks, heartbeatTicks, appendBytesMax, random },
-      recovered,
-    );
+    this.membership = recovered.snapshot?.membership ?? emptyMembership;
+    const { id, origin, random } = this.options;
+    const bootstrap = origin.kind === 'bootstrap' ? { bootstrap: votersOnly(origin.members) } : {};
+    this.core = new RaftCore({ ...this.limits, id, ...bootstrap, random }, recovered);
   }
 
   async stop(): Promise<void> {
@@ -215,7 +216,7 @@ class Driver implements RaftNode {
     return new Promise((resolve, reject) => {
       const ref = this.nextRef++;
       this.reads.add(ref, { resolve, reject });
-      this.step({ kind: 'read', ref });
+      this.step({ kind: 'read', refs: [ref] });
     });
   }
 
@@ -311,7 +312,12 @@ class Driver implements RaftNode {
         return;
       }
       case 'read-ready':
-        this.reads.confirm(command.ref, command.index, this.lastApplied.index);
+        for (const ref of command.refs) this.reads.confirm(ref, command.index, this.lastApplied.index);
+        return;
+      case 'membership-changed':
+        this.membership = command.membership;
+        return;
+      case 'transfer-ended':
         return;
       case 'role-changed':
         this.announce(command);
@@ -381,7 +387,7 @@ class Driver implements RaftNode {
       this.lastApplied.index - this.snapshotIndex >= snapshotEntries ||
       this.bytesSinceSnapshot >= snapshotBytes;
     if (!isDue || this.snapshotting !== undefined || this.failure !== undefined) return;
-    const meta: SnapshotMeta = { ...this.lastApplied, voters: this.voters() };
+    const meta: SnapshotMeta = { ...this.lastApplied, membership: this.membership };
     this.bytesSinceSnapshot = 0;
     // The picture is taken here, before anything else is applied; its chunks are made as they are written.
     const chunks = this.options.stateMachine.snapshot();
@@ -440,6 +446,7 @@ const stoppedStatus = {
   lastIndex: 0,
   durableIndex: 0,
   snapshotIndex: 0,
+  membership: emptyMembership,
 } as const;
 
 function notThereYet(what: string): EnxameError {

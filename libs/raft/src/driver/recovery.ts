@@ -1,7 +1,6 @@
 /** From a folder to what the core starts with. */
 import { EnxameError } from '#libs/model';
-import type { Recovered } from '../core/state.js';
-import type { Entry } from '../core/types.js';
+import type { Entry, Recovered } from '../core/types.js';
 import type { readNewestSnapshot } from '../wal/snapshot-file.js';
 import type { WalContent } from '../wal/wal.js';
 

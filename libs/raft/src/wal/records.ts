@@ -9,7 +9,7 @@ export interface WalBatch {
 }
 
 const recordKind = { hardState: 1, entry: 2, snapshot: 3 } as const;
-const entryKinds = ['noop', 'data'] as const satisfies readonly Entry['kind'][];
+const entryKinds = ['noop', 'data', 'membership'] as const satisfies readonly Entry['kind'][];
 /** kind u8, entry kind u8, index u48, term u48, data length u32. */
 const entryHeaderBytes = 18;
 

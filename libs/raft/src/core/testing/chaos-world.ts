@@ -7,6 +7,7 @@
  * - what a proposer was told is applied is never missing later;
  * - a read that a leader allows is not older than anything acknowledged before the read was asked for.
  */
+import { votersOnly } from '../membership/membership.js';
 import type { MemberId, Message } from '../types.js';
 import { seededRandom } from './random.js';
 import { type AppliedEntry, type DiskBound, SimMember, type SimSnapshot } from './sim-member.js';
@@ -56,10 +57,15 @@ export class ChaosWorld {
         new SimMember(
           {
             id,
-            voters: this.ids,
+            bootstrap: votersOnly(this.ids),
             electionTicks: 10,
             heartbeatTicks: 2,
+            appendEntriesMax: 16,
             appendBytesMax: 64,
+            inflightAppendsMax: 8,
+            inflightBytesMax: 1024,
+            uncommittedBytesMax: 4096,
+            applyingBytesMax: 1024,
             random: this.random,
           },
           {
@@ -116,7 +122,7 @@ export class ChaosWorld {
   private read(member: SimMember): void {
     const ref = this.nextRef++;
     this.readFloors.set(ref, this.acknowledgedIndex);
-    member.step({ kind: 'read', ref });
+    member.step({ kind: 'read', refs: [ref] });
   }
 
   /** Clocks differ: here an election timeout passes while another member's stands still. */
@@ -153,12 +159,14 @@ export class ChaosWorld {
         return;
       case 'read-ready': {
         this.report.reads++;
-        const floor = this.readFloors.get(command.ref) ?? 0;
+        const floor = this.readFloors.get(command.refs[0] ?? 0) ?? 0;
         if (command.index < floor) this.fail(`read at ${command.index} misses acknowledged ${floor}`);
         return;
       }
       case 'send':
       case 'refused':
+      case 'membership-changed':
+      case 'transfer-ended':
         return;
     }
   }
@@ -216,7 +224,7 @@ export class ChaosWorld {
     const applied = this.history.slice(0, index);
     const last = applied.at(-1);
     if (last?.index !== index) this.fail(`snapshot at ${index} was never applied`);
-    return { meta: { index, term: last?.term ?? 0, voters: this.ids }, applied };
+    return { meta: { index, term: last?.term ?? 0, membership: votersOnly(this.ids) }, applied };
   }
 
   private below(limit: number): number {

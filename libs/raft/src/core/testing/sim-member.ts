@@ -110,7 +110,8 @@ export class SimMember {
     const last = this.applied.at(-1);
     if (last === undefined || this.core === undefined || last.index <= (this.disk.snapshot?.meta.index ?? 0))
       return;
-    const meta: SnapshotMeta = { index: last.index, term: last.term, voters: this.config.voters };
+    const { membership } = this.core.status();
+    const meta: SnapshotMeta = { index: last.index, term: last.term, membership };
     this.disk.snapshot = { meta, applied: [...this.applied] };
     this.disk.entries = this.disk.entries.filter((entry) => entry.index > meta.index);
     this.step({ kind: 'snapshot-taken', snapshot: meta, compactThrough: Math.max(0, meta.index - keep) });

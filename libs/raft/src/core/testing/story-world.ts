@@ -2,7 +2,8 @@
  * Members that do exactly what a story says. Nothing happens by itself: clocks tick, disks write and messages arrive
  * on command. Election timeouts are not random here: always 10 ticks. An append holds 10 bytes, or one larger entry.
  */
-import type { MemberId, Message } from '../types.js';
+import { isJoint, votersOnly } from '../membership/membership.js';
+import type { MemberId, Membership, Message } from '../types.js';
 import { type DiskBound, SimMember, type SimSnapshot } from './sim-member.js';
 
 interface Envelope {
@@ -48,7 +49,7 @@ export class StoryWorld {
           proposals: [{ ref: this.nextRef++, data: Buffer.from(second) }],
         });
       case 'read':
-        return this.member(first).step({ kind: 'read', ref: this.nextRef++ });
+        return this.member(first).step({ kind: 'read', refs: [this.nextRef++] });
       case 'crash':
         return this.member(first).crash();
       case 'restart':
@@ -68,7 +69,19 @@ export class StoryWorld {
       ids.map((id) => [
         id,
         new SimMember(
-          { id, voters: ids, electionTicks: 10, heartbeatTicks: 1, appendBytesMax: 10, random: () => 0 },
+          {
+            id,
+            bootstrap: votersOnly(ids),
+            electionTicks: 10,
+            heartbeatTicks: 1,
+            appendEntriesMax: 100,
+            appendBytesMax: 10,
+            inflightAppendsMax: 8,
+            inflightBytesMax: 1000,
+            uncommittedBytesMax: 1000,
+            applyingBytesMax: 1000,
+            random: () => 0,
+          },
           {
             send: (from, to, message) => {
               this.network.push({ from, to, message });
@@ -80,7 +93,10 @@ export class StoryWorld {
         ),
       ]),
     );
-    for (const member of this.members.values()) member.start();
+    for (const member of this.members.values()) {
+      member.start();
+      member.finishWrites(1);
+    }
   }
 
   /** All messages that are under way now, from one member to another; not the answers they cause. */
@@ -114,16 +130,24 @@ export class StoryWorld {
   private tell({ id }: SimMember, command: DiskBound): void {
     switch (command.kind) {
       case 'apply':
-        for (const { index, term, data } of command.entries) {
-          this.say(`${id} applies ${index}/${term} ${Buffer.from(data).toString() || '(no-op)'}`);
+        for (const { index, term, kind, data } of command.entries) {
+          this.say(
+            `${id} applies ${index}/${term} ${kind === 'data' ? Buffer.from(data).toString() : `(${kind})`}`,
+          );
         }
         return;
       case 'proposed':
         return this.say(`${id} places proposal ${command.ref} at ${command.index}/${command.term}`);
       case 'refused':
-        return this.say(`${id} refuses ${command.ref}: ${command.reason}`);
+        return this.say(
+          `${id} refuses ${command.ref}: ${[command.reason, command.detail].filter(Boolean).join(', ')}`,
+        );
+      case 'membership-changed':
+        return this.say(`${id} has the membership ${describeMembership(command.membership)}`);
+      case 'transfer-ended':
+        return this.say(`${id} ends transfer ${command.ref}: ${command.outcome}`);
       case 'read-ready':
-        return this.say(`${id} allows read ${command.ref} at ${command.index}`);
+        return this.say(`${id} allows read ${command.refs.join(' ')} at ${command.index}`);
       case 'role-changed':
         return this.say(
           `${id} is ${command.role} in term ${command.term}, leader ${command.leader ?? 'unknown'}`,
@@ -178,6 +202,16 @@ function matches({ from, to }: Envelope, wantedFrom: string, wantedTo: string): 
   return isWanted(from, wantedFrom) && isWanted(to, wantedTo);
 }
 
+function describeMembership(membership: Membership): string {
+  const { voters, outgoing, learners, learnersNext, autoLeave } = membership;
+  const parts = [voters.join(' ')];
+  if (isJoint(membership)) parts.push(`and ${outgoing.join(' ')}`);
+  if (learners.length > 0) parts.push(`learners ${learners.join(' ')}`);
+  if (learnersNext.length > 0) parts.push(`next learners ${learnersNext.join(' ')}`);
+  if (autoLeave) parts.push('auto-leave');
+  return parts.join(', ');
+}
+
 function describe(message: Message): string {
   switch (message.kind) {
     case 'pre-vote-request':
@@ -198,6 +232,12 @@ function describe(message: Message): string {
       return `heartbeat term ${message.term}, commit ${message.commit}, round ${message.readSequence}`;
     case 'heartbeat-response':
       return `heartbeat-response term ${message.term}, round ${message.readSequence}`;
+    case 'timeout-now':
+      return `timeout-now term ${message.term}`;
+    case 'read-request':
+      return `read-request term ${message.term}, context ${message.context}`;
+    case 'read-response':
+      return `read-response term ${message.term}, context ${message.context}, index ${message.index}`;
     case 'snapshot':
       return `snapshot term ${message.term}, at ${message.snapshot.index}/${message.snapshot.term}`;
   }

@@ -1,11 +1,5 @@
 /** What a leader knows about another member's log. */
-export type ProgressState =
-  /** `next` is a guess: one request at a time until an answer settles it. */
-  | 'probe'
-  /** The logs agree: requests go out without waiting for answers. */
-  | 'replicate'
-  /** The member needs entries that are no longer in the log. */
-  | 'snapshot';
+import type { ProgressState } from '../types.js';
 
 export class Progress {
   state: ProgressState = 'probe';
