@@ -3,18 +3,28 @@ import { EnxameError, type Digest, type ImageId } from '#libs/model';
 import { mkdirSync } from 'node:fs';
 import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { Readable } from 'node:stream';
+import { Readable } from 'node:stream';
 import type { Agent } from 'undici';
 import { loadArchive } from './archive/load.js';
+import { saveArchive, selectSaved } from './archive/save.js';
 import { ContentStore } from './content/content-store.js';
 import { Leases } from './content/leases.js';
 import { Limiter } from './content/limiter.js';
 import { parseManifest } from './content/manifest.js';
 import { LayerStore } from './layers/layer-store.js';
 import { defaultUnpackProgram, removeTree } from './layers/unpack-program.js';
-import type { Image, ImageEvent, ImageStore, PeerSource, Progress, RegistryAuth } from './port.js';
+import type {
+  Image,
+  ImageEvent,
+  ImageStore,
+  PeerSource,
+  Progress,
+  RegistryAuth,
+  SearchResult,
+} from './port.js';
 import {
   canonicalString,
+  familiarName,
   familiarString,
   parseReference,
   repositoryOf,
@@ -23,6 +33,8 @@ import {
 import { describeAtPeers, describeRemote, type RemoteDescription } from './registry/describe.js';
 import { registryDispatcher, type RegistryOptions } from './registry/endpoint.js';
 import { pullImage, type PullContext } from './registry/pull.js';
+import { pushImage } from './registry/push.js';
+import { searchRegistry, type SearchRequest } from './registry/search.js';
 import { SharedWork } from './registry/shared-work.js';
 import { unpackLayer, type StorageParts } from './store/assembly.js';
 import { Catalog } from './store/catalog.js';
@@ -44,6 +56,7 @@ export interface ImageStoreOptions {
 
 const defaultLayerBytesMax = 64 * 1024 ** 3;
 const defaultDownloadsMax = 3;
+const defaultUploadsMax = 5;
 
 export function createImageStore(options: ImageStoreOptions): ImageStore {
   return new DiskImageStore(options);
@@ -57,7 +70,7 @@ class DiskImageStore implements ImageStore {
   private readonly storage: StorageParts;
   private readonly leases = new Leases();
   private readonly dispatcher: Agent;
-  private readonly context: PullContext;
+  private readonly context: PullContext & { uploads: Limiter };
   private readonly pulls = new SharedWork<ImageId, Progress>();
   private readonly listeners = new Set<(event: ImageEvent) => void>();
 
@@ -80,6 +93,7 @@ class DiskImageStore implements ImageStore {
       options: registry,
       dispatcher: this.dispatcher,
       downloads: new Limiter(registry.downloadsMax ?? defaultDownloadsMax),
+      uploads: new Limiter(registry.uploadsMax ?? defaultUploadsMax),
       log,
     };
   }
@@ -163,6 +177,54 @@ class DiskImageStore implements ImageStore {
       }
     });
     return this.imageOf(id);
+  }
+
+  async push(
+    text: string,
+    options: { auth?: RegistryAuth; progress?: (line: Progress) => void; signal?: AbortSignal },
+  ): Promise<void> {
+    const { auth, progress = () => undefined, signal } = options;
+    const reference = parseReference(text);
+    if (reference.digest !== undefined) {
+      throw new EnxameError('invalid-argument', 'cannot push a digest reference');
+    }
+    const tags = this.storage.catalog.tagsOf(text).map(({ name }) => name.reference);
+    if (tags.length === 0) {
+      throw new EnxameError(
+        'not-found',
+        `An image does not exist locally with the tag: ${familiarName(reference)}`,
+      );
+    }
+    progress({ status: `The push refers to repository [${repositoryOf(reference)}]` });
+    for (const tagged of tags) {
+      const lease = this.leases.open();
+      try {
+        const request = { reference: tagged, auth, progress, signal };
+        const { id, digest, size } = await pushImage(this.context, request, lease);
+        const Tag = tagged.tag ?? 'latest';
+        progress({ status: `${Tag}: digest: ${digest} size: ${size}` });
+        progress({ progressDetail: {}, aux: { Tag, Digest: digest, Size: size } });
+        this.emit('push', id, familiarString(tagged));
+      } finally {
+        await this.collect(lease.release());
+      }
+    }
+  }
+
+  search(request: SearchRequest): Promise<SearchResult[]> {
+    return searchRegistry(this.context, request);
+  }
+
+  async save(names: readonly string[]): Promise<Readable> {
+    const images = selectSaved(this.storage, names);
+    const lease = this.leases.open();
+    const bytes = saveArchive(this.storage, lease, images);
+    const stream = Readable.from(bytes, { objectMode: false, highWaterMark: 1024 * 1024 });
+    stream.once('close', () => {
+      this.collect(lease.release()).catch((error: unknown) => this.options.log?.('cannot collect', error));
+    });
+    for (const { id } of images) this.emit('save', id, id);
+    return stream;
   }
 
   async describeRemote(

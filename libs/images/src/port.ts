@@ -56,16 +56,26 @@ export interface PeerSource {
   tls: { ca: string; cert: string; key: string; servername: string };
 }
 
+/** A repository that a search found. */
+export interface SearchResult {
+  name: string;
+  description: string;
+  starCount: number;
+  isOfficial: boolean;
+}
+
 /** A line of Docker's progress stream. */
 export interface Progress {
   status?: string;
   id?: string;
   progressDetail?: { current?: number; total?: number };
   stream?: string;
+  /** What programs read: the digest of what was pushed, the id of what was built. */
+  aux?: object;
 }
 
 export type ImageEvent = {
-  type: 'pull' | 'load' | 'tag' | 'untag' | 'delete';
+  type: 'pull' | 'push' | 'load' | 'save' | 'import' | 'tag' | 'untag' | 'delete';
   id: string;
   name: string;
   atMs: number;
@@ -93,6 +103,26 @@ export interface ImageStore {
       signal?: AbortSignal;
     },
   ): Promise<Image>;
+  /**
+   * Sends an image to the registry its name says: one tag, or without one all tags of the repository. Blobs that the
+   * registry has are not sent again.
+   */
+  push(
+    reference: string,
+    options: { auth?: RegistryAuth; progress?: (line: Progress) => void; signal?: AbortSignal },
+  ): Promise<void>;
+  /** Repositories whose name holds the term's words, in the registry the term begins with. */
+  search(request: {
+    term: string;
+    limit: number;
+    auth?: RegistryAuth;
+    signal?: AbortSignal;
+  }): Promise<SearchResult[]>;
+  /**
+   * The archive of `docker save`. Rejects with `not-found` before the first byte when a name is unknown; what the
+   * archive needs is kept until it is read or destroyed.
+   */
+  save(names: readonly string[]): Promise<Readable>;
   /**
    * What a reference is now, without fetching layers: for `/distribution/{name}/json`. A name that this node or one of
    * the peers has loaded or tagged itself is answered from there, every other one by its registry.

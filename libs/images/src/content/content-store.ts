@@ -147,8 +147,9 @@ export class ContentStore {
     return writer.commit();
   }
 
-  stream(digest: Digest, from = 0): Readable {
-    return createReadStream(this.path(digest), { start: from, highWaterMark: 256 * 1024 });
+  /** The bytes from `from` up to and without `end`. */
+  stream(digest: Digest, from = 0, end = Infinity): Readable {
+    return createReadStream(this.path(digest), { start: from, end: end - 1, highWaterMark: 256 * 1024 });
   }
 
   /** A small blob, checked against its digest. `data-damaged` when the disk has changed it. */

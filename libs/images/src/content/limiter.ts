@@ -5,6 +5,10 @@ export class Limiter {
 
   constructor(private readonly limit: number) {}
 
+  get isFull(): boolean {
+    return this.running >= this.limit;
+  }
+
   async run<T>(work: () => Promise<T>): Promise<T> {
     if (this.running >= this.limit) {
       // Whoever ends hands its place over, so `running` stays as it is.

@@ -88,7 +88,8 @@ function looksLikeDomain(part: string): boolean {
   return /[.:]/.test(part) || part === 'localhost' || part !== part.toLowerCase();
 }
 
-function splitDomain(name: string): { domain: string; path: string } {
+/** The registry a name begins with, Docker's own when it begins with none. */
+export function splitDomain(name: string): { domain: string; path: string } {
   const slash = name.indexOf('/');
   const first = name.slice(0, slash);
   const isDomain = slash >= 0 && looksLikeDomain(first);

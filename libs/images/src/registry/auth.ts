@@ -40,6 +40,8 @@ export interface AuthorizeOptions {
   dispatcher: Dispatcher;
   idleTimeoutMs: number;
   repository: string;
+  /** In place of the challenge's own. */
+  scopes?: readonly string[];
   signal?: AbortSignal;
 }
 
@@ -52,7 +54,7 @@ export async function authorize(options: AuthorizeOptions): Promise<string | und
   return `Bearer ${await fetchToken(options)}`;
 }
 
-function tokenUrl({ challenge, registryUrl, path }: AuthorizeOptions): URL {
+function tokenUrl({ challenge, registryUrl, path, scopes }: AuthorizeOptions): URL {
   const { realm = '', service, scope } = challenge.parameters;
   let url: URL;
   try {
@@ -68,7 +70,7 @@ function tokenUrl({ challenge, registryUrl, path }: AuthorizeOptions): URL {
     throw new EnxameError('forbidden', `the registry's token realm ${url.origin} is not https`);
   }
   if (service !== undefined) url.searchParams.set('service', service);
-  url.searchParams.set('scope', scope ?? `repository:${path}:pull`);
+  for (const each of scopes ?? [scope ?? `repository:${path}:pull`]) url.searchParams.append('scope', each);
   return url;
 }
 
@@ -93,7 +95,7 @@ async function fetchToken(options: AuthorizeOptions): Promise<string> {
               refresh_token: auth.identitytoken,
               client_id: 'enxame',
               service: url.searchParams.get('service') ?? '',
-              scope: url.searchParams.get('scope') ?? '',
+              scope: url.searchParams.getAll('scope').join(' '),
             }).toString(),
           });
   } catch (error) {

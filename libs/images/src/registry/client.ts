@@ -1,5 +1,6 @@
 /** One repository at one endpoint, over the OCI distribution protocol. */
 import { EnxameError, type Digest } from '#libs/model';
+import type { Readable } from 'node:stream';
 import { request, type Dispatcher } from 'undici';
 import { digestOf } from '../content/content-store.js';
 import { manifestAccept, manifestBytesMax } from '../content/manifest.js';
@@ -8,14 +9,13 @@ import { familiarName, isDigest, type Reference } from '../reference/reference.j
 import { authorize, parseChallenge, readBounded } from './auth.js';
 import type { Endpoint } from './endpoint.js';
 import { answerError, isWorthRetrying, transportError } from './errors.js';
-import { pause } from './pause.js';
+import { pause, retryPauseMs } from './pause.js';
 
 /** `local` or `registry`: how the answering node came to the name that was asked for. */
 export const originHeader = 'enxame-image-origin';
 
 const redirectsMax = 5;
 const errorBodyBytesMax = 16 * 1024;
-const retryDelayFactorMax = 16;
 
 export interface FetchedManifest {
   bytes: Buffer;
@@ -33,11 +33,16 @@ export interface ClientOptions {
   attemptsMax: number;
   retryDelayMs: number;
   signal?: AbortSignal;
+  /** Asked of the token service instead of what the challenge names: pushing needs more than one repository. */
+  scopes?: readonly string[];
 }
 
-type Answer = Dispatcher.ResponseData;
+export type Answer = Dispatcher.ResponseData;
+type Method = 'GET' | 'HEAD' | 'POST' | 'PATCH' | 'PUT';
+/** Made anew for each attempt: a stream is read once. */
+export type BodySource = () => Buffer | Readable;
 
-function headerOf(answer: Answer, name: string): string | undefined {
+export function headerOf(answer: Answer, name: string): string | undefined {
   return [answer.headers[name] ?? []].flat()[0];
 }
 
@@ -61,6 +66,23 @@ export class RegistryClient {
   private url(kind: 'manifests' | 'blobs', reference: string): string {
     const { baseUrl, path, query } = this.options.endpoint;
     return `${baseUrl}/v2/${path}/${kind}/${reference}${query}`;
+  }
+
+  blobUrl(digest: Digest): string {
+    return this.url('blobs', digest);
+  }
+
+  uploadsUrl(): string {
+    return this.url('blobs', 'uploads/');
+  }
+
+  async putManifest(reference: string, bytes: Buffer, mediaType: string): Promise<void> {
+    await this.retried(async () => {
+      const headers = { 'content-type': mediaType, 'content-length': String(bytes.length) };
+      const answer = await this.send('PUT', this.url('manifests', reference), headers, () => bytes);
+      await this.expect(answer, [200, 201, 202]);
+      await answer.body.dump();
+    });
   }
 
   /** By tag or digest. The bytes are checked against the digest that was asked for or that the registry names. */
@@ -144,7 +166,8 @@ export class RegistryClient {
     }
   }
 
-  private async expect(answer: Answer, statuses: number[], manifest?: string): Promise<void> {
+  /** Rejects with the registry's words unless the answer has one of the statuses. */
+  async expect(answer: Answer, statuses: number[], manifest?: string): Promise<void> {
     if (statuses.includes(answer.statusCode)) return;
     const body = await readBounded(answer.body, errorBodyBytesMax, 'the error').catch(() => Buffer.alloc(0));
     const repository = familiarName(this.options.reference);
@@ -152,13 +175,19 @@ export class RegistryClient {
       status: answer.statusCode,
       body: body.toString('utf8'),
       repository,
+      pushing: this.options.scopes !== undefined,
       image: manifest && repository + (isDigest(manifest) ? `@${manifest}` : `:${manifest}`),
     });
   }
 
   /** Sends with what authorization there is; answers one challenge. */
-  private async send(method: 'GET' | 'HEAD', url: string, headers: Record<string, string>): Promise<Answer> {
-    const answer = await this.follow(method, url, headers);
+  async send(
+    method: Method,
+    url: string,
+    headers: Record<string, string>,
+    source?: BodySource,
+  ): Promise<Answer> {
+    const answer = await this.follow(method, url, headers, source);
     if (answer.statusCode !== 401) return answer;
     const challenge = parseChallenge(answer.headers['www-authenticate']);
     const { endpoint, auth, reference, signal } = this.options;
@@ -171,19 +200,21 @@ export class RegistryClient {
       dispatcher: endpoint.dispatcher,
       idleTimeoutMs: endpoint.idleTimeoutMs,
       repository: familiarName(reference),
+      scopes: this.options.scopes,
       signal,
     });
     if (authorization === undefined) return answer;
     await answer.body.dump();
     this.authorization = authorization;
-    return this.follow(method, url, headers);
+    return this.follow(method, url, headers, source);
   }
 
   /** Registries send blobs from elsewhere. Credentials stay with the registry, and https stays https. */
   private async follow(
-    method: 'GET' | 'HEAD',
+    method: Method,
     url: string,
     headers: Record<string, string>,
+    source: BodySource | undefined,
   ): Promise<Answer> {
     const { endpoint, signal } = this.options;
     const home = new URL(endpoint.baseUrl).origin;
@@ -197,6 +228,7 @@ export class RegistryClient {
           method,
           dispatcher: endpoint.dispatcher,
           headers: authorization === undefined ? headers : { ...headers, authorization },
+          ...(source === undefined ? {} : { body: source() }),
           headersTimeout: endpoint.idleTimeoutMs,
           bodyTimeout: endpoint.idleTimeoutMs,
           signal,
@@ -223,14 +255,15 @@ export class RegistryClient {
     }
   }
 
-  private async retried<T>(work: () => Promise<T>): Promise<T> {
+  /** Tries again, later and later, what may well succeed then. */
+  async retried<T>(work: () => Promise<T>): Promise<T> {
     const { attemptsMax, retryDelayMs, signal } = this.options;
     for (let attempt = 1; ; attempt++) {
       try {
         return await work();
       } catch (error) {
         if (signal?.aborted === true || attempt >= attemptsMax || !isWorthRetrying(error)) throw error;
-        await pause(retryDelayMs * Math.min(2 ** (attempt - 1), retryDelayFactorMax), signal);
+        await pause(retryPauseMs(attempt, retryDelayMs), signal);
       }
     }
   }

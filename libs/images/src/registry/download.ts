@@ -4,10 +4,9 @@ import type { BlobWriter, ContentStore } from '../content/content-store.js';
 import type { Descriptor } from '../content/manifest.js';
 import type { RegistryClient } from './client.js';
 import { isWorthRetrying } from './errors.js';
-import { pause } from './pause.js';
+import { pause, retryPauseMs } from './pause.js';
 
 const rateWindowMs = 15_000;
-const retryDelayFactorMax = 16;
 /** A server that sends a byte per connection makes progress, but not for ever. */
 const connectionsMax = 64;
 
@@ -58,7 +57,7 @@ async function receiveAll(options: DownloadOptions, writer: BlobWriter): Promise
       // Attempts that bring something do not count against a long download over a bad line, but twice in vain do.
       failures = writer.sizeBytes > before ? 1 : failures + 1;
       if (failures >= attemptsMax || connections >= connectionsMax) throw error;
-      await pause(retryDelayMs * Math.min(2 ** (failures - 1), retryDelayFactorMax), signal);
+      await pause(retryPauseMs(failures, retryDelayMs), signal);
     }
   }
 }

@@ -16,6 +16,7 @@ export interface RegistryOptions {
   retryDelayMs?: number;
   attemptsMax?: number;
   downloadsMax?: number;
+  uploadsMax?: number;
 }
 
 export interface Endpoint {

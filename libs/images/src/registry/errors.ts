@@ -33,11 +33,21 @@ export interface FailedAnswer {
   repository: string;
   /** `demo:1`, when a manifest was asked for. */
   image?: string;
+  pushing?: boolean;
 }
 
-export function answerError({ status, body, repository, image }: FailedAnswer): EnxameError {
+export function answerError({ status, body, repository, image, pushing }: FailedAnswer): EnxameError {
   const said = registryWords(body);
   const words = said?.words ?? '';
+  if (pushing === true && status === 401) {
+    return new EnxameError('unauthorized', words || 'unauthorized: authentication required');
+  }
+  if (pushing === true && status === 403) {
+    return new EnxameError('forbidden', words || 'denied: requested access to the resource is denied');
+  }
+  if (pushing === true && status === 404) {
+    return new EnxameError('not-found', words || `name unknown: ${repository} is not known to registry`);
+  }
   if (status === 401 || status === 403) {
     return new EnxameError(
       'not-found',
@@ -62,7 +72,7 @@ export function answerError({ status, body, repository, image }: FailedAnswer): 
 /** A request that got no answer, in Go's words, since scripts look for them. */
 export function transportError(method: string, url: string, error: unknown): EnxameError {
   const { host, hostname } = new URL(url);
-  const verb = method === 'GET' ? 'Get' : 'Head';
+  const verb = `${method.slice(0, 1)}${method.slice(1).toLowerCase()}`;
   const reasons: Record<string, string> = {
     ENOTFOUND: `dial tcp: lookup ${hostname}: no such host`,
     EAI_AGAIN: `dial tcp: lookup ${hostname}: Temporary failure in name resolution`,

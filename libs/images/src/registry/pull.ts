@@ -17,8 +17,8 @@ import type { Dispatcher } from 'undici';
 
 const indexDepthMax = 4;
 const progressPeriodMs = 100;
-const defaultAttemptsMax = 5;
-const defaultRetryDelayMs = 250;
+export const defaultAttemptsMax = 5;
+export const defaultRetryDelayMs = 250;
 /** A peer that fails is not asked again: the next one or the registry is. A body that breaks off is gone on with. */
 const peerAttemptsMax = 1;
 const peerDownloadAttemptsMax = 2;

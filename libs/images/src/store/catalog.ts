@@ -175,6 +175,45 @@ export class Catalog {
     return own(this.names.digests, `${repositoryOf(reference)}@${reference.digest}`);
   }
 
+  /** The tags a text means: one when it names a tag, all of its repository when it names none. */
+  tagsOf(text: string): { imageId: ImageId; name: { reference: Reference; digest: Digest } }[] {
+    let wanted: Reference;
+    try {
+      wanted = parseReference(text);
+    } catch (error) {
+      if (error instanceof EnxameError) return [];
+      throw error;
+    }
+    if (wanted.digest !== undefined) return [];
+    const repository = repositoryOf(wanted);
+    return Object.entries(this.names.tags)
+      .map(([canonical, name]) => ({ reference: parseReference(canonical), name }))
+      .filter(
+        ({ reference }) =>
+          repositoryOf(reference) === repository && (wanted.tag ?? reference.tag) === reference.tag,
+      )
+      .map(({ reference, name: { imageId, digest } }) => ({ imageId, name: { reference, digest } }));
+  }
+
+  /** Paths of other repositories of the same registry that are known to hold a blob. */
+  repositoriesWith(blob: Digest, besides: Reference): string[] {
+    const paths = new Set<string>();
+    for (const [canonical, { imageId, origin }] of Object.entries(this.names.digests)) {
+      if (origin !== 'registry') continue;
+      const { domain, path } = parseReference(canonical);
+      const record = this.entries.get(imageId)?.record;
+      if (domain !== besides.domain || path === besides.path || record === undefined) continue;
+      if (blobsOf(record).includes(blob)) paths.add(path);
+    }
+    return [...paths].sort();
+  }
+
+  imageOf(id: ImageId): { id: ImageId; config: ImageConfig } {
+    const entry = this.entries.get(id);
+    if (entry === undefined) throw new EnxameError('not-found', `No such image: ${id}`);
+    return { id, config: entry.config };
+  }
+
   diffIdsOf(id: ImageId): Digest[] | undefined {
     return this.entries.get(id)?.config.diffIds;
   }

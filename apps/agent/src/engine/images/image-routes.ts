@@ -5,12 +5,15 @@ import {
   queryFlag,
   type Filters,
   type ApiRequest,
+  type ApiResponse,
   type Route,
 } from '#libs/docker-api';
 import type { Image, ImageStore, PeerSource } from '#libs/images';
 import { EnxameError, type ImageId } from '#libs/model';
+import { pipeline } from 'node:stream/promises';
 import { flagOf, listFilterNames, pruneFilterNames, selectImages, untilMsOf } from './image-filters.js';
-import { presentHistory, presentImage, presentSummary } from './image-views.js';
+import { searchOf } from './image-search.js';
+import { presentHistory, presentImage, presentSearchResult, presentSummary } from './image-views.js';
 import { streamProgress } from './progress-stream.js';
 import { registryAuthOf } from './registry-auth-header.js';
 
@@ -56,6 +59,42 @@ export function imageRoutes(deps: ImageRouteDependencies): Route[] {
             if (!quiet || line.stream !== undefined) write(line);
           });
         });
+      },
+    },
+    {
+      method: 'GET',
+      path: '/images/get',
+      async handler(request, response) {
+        const names = request.query.getAll('names').filter((name) => name !== '');
+        if (names.length === 0) throw new EnxameError('invalid-argument', 'names must not be empty');
+        await sendArchive(images, names, request, response);
+      },
+    },
+    {
+      method: 'GET',
+      path: '/images/:name+/get',
+      handler: (request, response) => sendArchive(images, [nameOf(request)], request, response),
+    },
+    {
+      method: 'POST',
+      path: '/images/:name+/push',
+      async handler(request, response) {
+        const tag = request.query.get('tag') ?? '';
+        const name = tag === '' ? nameOf(request) : `${nameOf(request)}:${tag}`;
+        const auth = registryAuthOf(request.headers);
+        await streamProgress(response, async ({ write }) => {
+          await images.push(name, { auth, progress: write, signal: request.signal });
+        });
+      },
+    },
+    {
+      method: 'GET',
+      path: '/images/search',
+      async handler(request, response) {
+        const auth = registryAuthOf(request.headers);
+        const search = searchOf(request.query);
+        const found = await images.search({ ...search, auth, signal: request.signal });
+        response.json(200, found.filter(search.accepts).map(presentSearchResult));
       },
     },
     {
@@ -121,6 +160,23 @@ function existing(images: ImageStore, request: ApiRequest): Image {
   const image = images.find(name);
   if (image === undefined) throw new EnxameError('not-found', `No such image: ${name}`);
   return image;
+}
+
+async function sendArchive(
+  images: ImageStore,
+  names: readonly string[],
+  request: ApiRequest,
+  response: ApiResponse,
+): Promise<void> {
+  const archive = await images.save(names);
+  const output = response.stream(200, { 'Content-Type': 'application/x-tar' });
+  try {
+    await pipeline(archive, output, { signal: request.signal });
+  } catch (error) {
+    // The head is out: a connection that breaks is all that can tell that the archive is not whole.
+    output.destroy();
+    if (!request.signal.aborted) throw error;
+  }
 }
 
 /** `fromImage` and `tag` as one reference. What `docker pull` can ask for besides answers 501. */

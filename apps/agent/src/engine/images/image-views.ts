@@ -1,6 +1,6 @@
 /** Images as Docker's API shows them. */
 import { rfc3339Nano, zeroTime } from '#libs/docker-api';
-import type { Image } from '#libs/images';
+import type { Image, SearchResult } from '#libs/images';
 
 export function presentSummary(image: Image): Record<string, unknown> {
   return {
@@ -56,4 +56,14 @@ export function presentHistory(image: Image): Record<string, unknown>[] {
     newest.Tags = image.tags;
   }
   return steps.toReversed();
+}
+
+export function presentSearchResult(result: SearchResult): Record<string, unknown> {
+  return {
+    star_count: result.starCount,
+    is_official: result.isOfficial,
+    name: result.name,
+    is_automated: false,
+    description: result.description,
+  };
 }
