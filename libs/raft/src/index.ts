@@ -25,3 +25,7 @@ export type {
 export { createRaftNode } from './driver/raft-node.js';
 export { systemClock } from './driver/system-clock.js';
 export * from './port.js';
+export type { Disk, DiskFile } from './wal/disk.js';
+export { localStorage } from './wal/local-storage.js';
+export { nodeDisk } from './wal/node-disk.js';
+export type * from './wal/storage.js';

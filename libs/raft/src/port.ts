@@ -1,6 +1,7 @@
 /** What a Raft node needs and what it gives. */
 import type { EnxameError } from '#libs/model';
 import type { CoreStatus, MemberId, MembershipChange, Message, SnapshotMeta } from './core/types.js';
+import type { OpenStorage } from './wal/storage.js';
 
 export type { MembershipChange } from './core/types.js';
 
@@ -97,6 +98,8 @@ export interface RaftLimits {
   snapshotBytes: number;
   /** Entries kept in memory and on disk behind a snapshot, for members that are a little late. */
   keptEntries: number;
+  /** Snapshots kept beside the newest one. */
+  keptSnapshots: number;
   appendEntriesMax: number;
   appendBytesMax: number;
   inflightAppendsMax: number;
@@ -116,6 +119,7 @@ export const defaultLimits: RaftLimits = {
   snapshotEntries: 10_000,
   snapshotBytes: 16 * 1024 * 1024,
   keptEntries: 500,
+  keptSnapshots: 0,
   appendEntriesMax: 1024,
   appendBytesMax: 1024 * 1024,
   inflightAppendsMax: 64,
@@ -150,6 +154,8 @@ export interface RaftNodeOptions {
   /** Needed by more than one member. */
   transport?: RaftTransport;
   clock: RaftClock;
+  /** Where the log lives; a thread of its own over this machine's disk when not given. */
+  openStorage?: OpenStorage;
   /** In [0, 1). Must differ from one run of the process to the next. */
   random: () => number;
   limits?: Partial<RaftLimits>;

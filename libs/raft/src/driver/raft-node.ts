@@ -2,8 +2,6 @@
  * The driver: carries out what the core asks for, in the order it asks. It owns the disk, the clock and the callers;
  * every decision is the core's.
  */
-import { mkdirSync } from 'node:fs';
-import { dirname, join } from 'node:path';
 import { assertNever, describeError, EnxameError } from '#libs/model';
 import { RaftCore } from '../core/raft-core.js';
 import { emptyMembership, votersOnly } from '../core/membership/membership.js';
@@ -18,11 +16,9 @@ import {
   type RaftNodeOptions,
   type RaftStatus,
 } from '../port.js';
-import { syncDirectory } from '../wal/directory.js';
-import { readNewestSnapshot, removeOldSnapshots, writeSnapshot } from '../wal/snapshot-file.js';
-import { WalThread } from '../wal/wal-thread.js';
+import type { RaftStorage } from '../wal/storage.js';
+import { threadStorage } from '../wal/thread-storage.js';
 import type { WalContent } from '../wal/wal.js';
-import { type FolderLock, lockFolder } from './folder-lock.js';
 import { PendingProposals, PendingReads, type ProposalResult } from './pending.js';
 import { recover } from './recovery.js';
 
@@ -43,8 +39,7 @@ export function createRaftNode(options: RaftNodeOptions): RaftNode {
 
 class Driver implements RaftNode {
   private core: RaftCore | undefined;
-  private wal: WalThread | undefined;
-  private lock: FolderLock | undefined;
+  private storage: RaftStorage | undefined;
   private failure: EnxameError | undefined;
   private torn: WalContent['torn'];
 
@@ -79,10 +74,8 @@ class Driver implements RaftNode {
   ) {}
 
   async start(): Promise<void> {
-    const { dir } = this.options;
-    this.lock = await lockFolder(dir);
     try {
-      await this.open(dir);
+      await this.open();
       this.step({ kind: 'start' });
       this.connect();
       if (this.voters().length === 1) await this.becomeReady();
@@ -135,26 +128,22 @@ class Driver implements RaftNode {
     await this.readIndex();
   }
 
-  private async open(dir: string): Promise<void> {
-    const snapshotDir = this.snapshotDir();
-    mkdirSync(snapshotDir, { recursive: true, mode: 0o700 });
-    const snapshot = await readNewestSnapshot(snapshotDir);
-    const { thread, content } = await WalThread.open(
-      { dir: join(dir, 'wal'), options: { segmentBytesMax: this.limits.segmentBytesMax } },
+  private async open(): Promise<void> {
+    const { dir, openStorage = threadStorage } = this.options;
+    const { segmentBytesMax, keptSnapshots } = this.limits;
+    const { storage, content } = await openStorage(
+      { dir, segmentBytesMax, keptSnapshots },
       { persisted: (sequence) => this.persisted(sequence), failed: (error) => this.fail(error) },
     );
-    this.wal = thread;
-    // The folders themselves must outlive a power cut as well as what is in them.
-    syncDirectory(dir);
-    syncDirectory(dirname(dir));
+    this.storage = storage;
     this.torn = content.torn;
-    const recovered = recover(dir, snapshot, content);
+    const snapshot = storage.newestSnapshot();
+    const recovered = recover(dir, snapshot?.meta, content);
     if (snapshot !== undefined) {
       this.options.stateMachine.restore(snapshot.chunks, snapshot.meta.index);
       this.lastApplied = { index: snapshot.meta.index, term: snapshot.meta.term };
       this.snapshotIndex = snapshot.meta.index;
     }
-    await removeOldSnapshots(snapshotDir);
     this.membership = recovered.snapshot?.membership ?? emptyMembership;
     const { id, origin, random } = this.options;
     const bootstrap = origin.kind === 'bootstrap' ? { bootstrap: votersOnly(origin.members) } : {};
@@ -166,11 +155,9 @@ class Driver implements RaftNode {
     this.core = undefined;
     this.rejectAll(new EnxameError('unavailable', 'raft: this member is stopping'));
     await this.snapshotting;
-    const { wal, lock } = this;
-    this.wal = undefined;
-    this.lock = undefined;
-    await wal?.close();
-    await lock?.release();
+    const { storage } = this;
+    this.storage = undefined;
+    await storage?.close();
   }
 
   propose(data: Uint8Array): Promise<ProposalResult> {
@@ -271,7 +258,7 @@ class Driver implements RaftNode {
     try {
       for (let input = this.inputs.shift(); input !== undefined; input = this.inputs.shift()) {
         for (const command of this.core?.step(input) ?? []) {
-          if (command.kind === 'persist') this.wal?.append(command, command.sequence);
+          if (command.kind === 'persist') this.storage?.append(command, command.sequence);
           else if (command.afterPersist > this.durableSequence) this.waitingForDisk.push(command);
           else this.carryOut(command);
         }
@@ -405,13 +392,12 @@ class Driver implements RaftNode {
   }
 
   private async takeSnapshot(meta: SnapshotMeta, chunks: Iterable<Uint8Array>): Promise<void> {
-    await writeSnapshot(this.snapshotDir(), meta, chunks);
+    await this.storage?.writeSnapshot(meta, chunks);
     this.snapshotIndex = meta.index;
     this.snapshotError = undefined;
     const compactThrough = Math.max(0, meta.index - this.limits.keptEntries);
     this.step({ kind: 'snapshot-taken', snapshot: meta, compactThrough });
-    this.wal?.release(compactThrough);
-    await removeOldSnapshots(this.snapshotDir());
+    this.storage?.release(compactThrough);
   }
 
   private fail(error: EnxameError): void {
@@ -430,10 +416,6 @@ class Driver implements RaftNode {
     this.proposing = [];
     this.proposals.rejectAll(error);
     this.reads.rejectAll(error);
-  }
-
-  private snapshotDir(): string {
-    return join(this.options.dir, 'snapshots');
   }
 }
 

@@ -1,14 +1,11 @@
 /** From a folder to what the core starts with. */
 import { EnxameError } from '#libs/model';
-import type { Entry, Recovered } from '../core/types.js';
-import type { readNewestSnapshot } from '../wal/snapshot-file.js';
+import type { Entry, Recovered, SnapshotMeta } from '../core/types.js';
 import type { WalContent } from '../wal/wal.js';
 
-type Snapshot = Awaited<ReturnType<typeof readNewestSnapshot>>;
-
 /** Puts snapshot and log together and refuses a pair with something missing between them. */
-export function recover(dir: string, snapshot: Snapshot, content: WalContent): Recovered {
-  const base = snapshot?.meta.index ?? 0;
+export function recover(dir: string, snapshot: SnapshotMeta | undefined, content: WalContent): Recovered {
+  const base = snapshot?.index ?? 0;
   const { hardState } = content;
   if ((content.snapshot?.index ?? 0) > base) {
     throw new EnxameError(
@@ -33,7 +30,7 @@ export function recover(dir: string, snapshot: Snapshot, content: WalContent): R
   }
   return {
     hardState: { ...hardState, commit: Math.max(hardState.commit, base) },
-    ...(snapshot === undefined ? {} : { snapshot: snapshot.meta }),
+    ...(snapshot === undefined ? {} : { snapshot }),
     entries,
   };
 }

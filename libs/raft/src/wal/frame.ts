@@ -13,6 +13,7 @@
  * another place or another file fail as well.
  */
 import { crc32 } from 'node:zlib';
+import type { FileWindow } from './file-window.js';
 
 export const frameHeaderBytes = 16;
 export const framePayloadBytesMax = 512 * 1024 * 1024;
@@ -45,13 +46,13 @@ export type FrameRead =
   | { kind: 'torn' }
   | { kind: 'damaged'; reason: string };
 
-/** `offset` is where a frame begins in the file's bytes. */
-export function readFrame(file: Buffer, offset: number, previousChain: number): FrameRead {
-  if (offset === file.length) return { kind: 'end' };
-  if (offset + frameHeaderBytes > file.length) return { kind: 'torn' };
-  const header = file.subarray(offset, offset + frameHeaderBytes);
+/** `offset` is where a frame begins in the file. */
+export function readFrame(file: FileWindow, offset: number, previousChain: number): FrameRead {
+  if (offset === file.size) return { kind: 'end' };
+  if (offset + frameHeaderBytes > file.size) return { kind: 'torn' };
+  const header = file.bytes(offset, frameHeaderBytes);
   if (header.readUInt32LE(0) !== magic || header.readUInt32LE(12) !== crc32(header.subarray(0, 12))) {
-    if (hasZeroedSector(file, offset, offset + frameHeaderBytes)) return { kind: 'torn' };
+    if (hasZeroedSector(header, offset)) return { kind: 'torn' };
     return { kind: 'damaged', reason: 'the frame header does not match its checksum' };
   }
   const payloadBytes = header.readUInt32LE(4);
@@ -59,22 +60,24 @@ export function readFrame(file: Buffer, offset: number, previousChain: number): 
     return { kind: 'damaged', reason: `a frame of ${payloadBytes} bytes is over the limit` };
   }
   const end = offset + frameHeaderBytes + payloadBytes;
-  if (end > file.length) return { kind: 'torn' };
-  const payload = file.subarray(offset + frameHeaderBytes, end);
+  if (end > file.size) return { kind: 'torn' };
+  const payload = file.bytes(offset + frameHeaderBytes, payloadBytes);
   const chain = header.readUInt32LE(8);
   if (crc32(payload, previousChain) !== chain) {
-    if (end === file.length && hasZeroedSector(file, offset, end)) return { kind: 'torn' };
+    if (end === file.size && hasZeroedSector(file.bytes(offset, end - offset), offset)) {
+      return { kind: 'torn' };
+    }
     return { kind: 'damaged', reason: 'the frame does not match its checksum' };
   }
   return { kind: 'frame', payload, chain, end };
 }
 
-/** True when a sector's part of the frame reads as zeros alone: it never reached the disk. */
-function hasZeroedSector(file: Buffer, from: number, to: number): boolean {
-  let start = from;
-  while (start < to) {
-    const sectorEnd = Math.min((Math.floor(start / sectorBytes) + 1) * sectorBytes, to);
-    if (isZero(file.subarray(start, sectorEnd))) return true;
+/** True when a sector's part of these bytes reads as zeros alone: it never reached the disk. */
+function hasZeroedSector(bytes: Buffer, offset: number): boolean {
+  let start = 0;
+  while (start < bytes.length) {
+    const sectorEnd = (Math.floor((offset + start) / sectorBytes) + 1) * sectorBytes - offset;
+    if (isZero(bytes.subarray(start, sectorEnd))) return true;
     start = sectorEnd;
   }
   return false;

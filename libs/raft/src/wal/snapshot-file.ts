@@ -2,111 +2,219 @@
  * Snapshots: `<index>-<term>.snapshot`, a chain of frames: a header, the state machine's chunks, an end that counts
  * them. A file gets its name only when it is whole and durable, so one that does not check is damage.
  */
-import { open, readdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { EnxameError } from '#libs/model';
 import type { SnapshotMeta } from '../core/types.js';
-import { syncDirectory } from './directory.js';
-import { encodeFrame, frameChain, frameHeaderBytes, readFrame } from './frame.js';
-
-export interface SnapshotFile {
-  path: string;
-  meta: SnapshotMeta;
-}
+import type { Disk, DiskFile } from './disk.js';
+import { FileWindow } from './file-window.js';
+import { encodeFrame, frameChain, readFrame } from './frame.js';
+import { ContentSum } from './snapshot-content.js';
+import type { StoredSnapshot } from './storage.js';
 
 const fileName = /^([0-9]{16})-([0-9]+)\.snapshot$/;
 const format = 1;
-const writeBytes = 64 * 1024;
+/** Written and synced in steps of this size, so that the log never waits behind more than one of them. */
+const stepBytes = 1024 * 1024;
 
-export async function writeSnapshot(
-  dir: string,
-  meta: SnapshotMeta,
-  chunks: Iterable<Uint8Array>,
-): Promise<SnapshotFile> {
-  const path = join(dir, `${String(meta.index).padStart(16, '0')}-${meta.term}.snapshot`);
-  const temporary = `${path}.tmp`;
-  const file = await open(temporary, 'w', 0o600);
-  try {
-    let chain = 0;
-    let chunkCount = 0;
-    let buffered: Buffer[] = [];
-    let bufferedBytes = 0;
-    const flush = async (): Promise<void> => {
-      await file.writeFile(Buffer.concat(buffered));
-      buffered = [];
-      bufferedBytes = 0;
-    };
-    const add = (payload: Uint8Array): void => {
-      const frame = encodeFrame([payload], chain);
-      chain = frameChain(frame);
-      buffered.push(frame);
-      bufferedBytes += frame.length;
-    };
-    add(Buffer.from(JSON.stringify({ format, meta }), 'utf8'));
-    for (const chunk of chunks) {
-      add(chunk);
-      chunkCount++;
-      // Each write also lets the event loop turn.
-      if (bufferedBytes >= writeBytes) await flush();
+/** Writes a snapshot beside the ones that are there; `finish` gives it its name. */
+export class SnapshotFileWriter {
+  private readonly temporary: string;
+  private readonly file: DiskFile;
+  private isOpen = true;
+  private chain = 0;
+  private position = 0;
+  private readonly sum = new ContentSum();
+  private buffered: Buffer[] = [];
+  private bufferedBytes = 0;
+
+  /** `handle` tells apart two writers at work at once. */
+  constructor(
+    private readonly disk: Disk,
+    private readonly dir: string,
+    private readonly meta: SnapshotMeta,
+    handle: number,
+  ) {
+    this.temporary = `${this.path()}.${handle}.tmp`;
+    this.file = disk.open(this.temporary, 'create');
+    this.addFrame(Buffer.from(JSON.stringify({ format, meta }), 'utf8'));
+  }
+
+  get chunkCount(): number {
+    return this.sum.chunkCount;
+  }
+
+  add(chunk: Uint8Array): void {
+    this.addFrame(chunk);
+    this.sum.add(chunk);
+    if (this.bufferedBytes >= stepBytes) this.flush();
+  }
+
+  /** Refuses content that is not what `expectedId` names. */
+  finish(expectedId: string | undefined): void {
+    const id = this.sum.idFor(this.meta);
+    if (expectedId !== undefined && id !== expectedId) {
+      throw new EnxameError('data-damaged', `snapshot ${expectedId} was sent, ${id} came`);
     }
-    add(Buffer.from(JSON.stringify({ chunkCount }), 'utf8'));
-    await flush();
-    await file.sync();
-  } catch (error) {
-    await file.close();
-    await rm(temporary, { force: true });
-    throw error;
+    this.addFrame(Buffer.from(JSON.stringify({ chunkCount: this.chunkCount }), 'utf8'));
+    this.flush();
+    this.close();
+    this.disk.rename(this.temporary, this.path());
+    this.disk.syncDirectory(this.dir);
   }
-  await file.close();
-  await rename(temporary, path);
-  syncDirectory(dir);
-  return { path, meta };
-}
 
-/** The newest snapshot with all its chunks, or undefined when there is none. */
-export async function readNewestSnapshot(
-  dir: string,
-): Promise<{ meta: SnapshotMeta; chunks: Buffer[] } | undefined> {
-  const newest = (await snapshotNames(dir)).at(-1);
-  return newest === undefined ? undefined : readSnapshot(join(dir, newest));
-}
-
-export async function readSnapshot(path: string): Promise<{ meta: SnapshotMeta; chunks: Buffer[] }> {
-  const damaged = (offset: number, reason: string): EnxameError =>
-    new EnxameError('data-damaged', `snapshot ${path} at offset ${offset}: ${reason}`);
-  const file = await open(path, 'r');
-  const bytes = await file.readFile().finally(() => file.close());
-  const frames: Buffer[] = [];
-  let offset = 0;
-  let chain = 0;
-  for (;;) {
-    const read = readFrame(bytes, offset, chain);
-    if (read.kind === 'end') break;
-    if (read.kind === 'torn') throw damaged(offset, 'the file ends too soon');
-    if (read.kind === 'damaged') throw damaged(offset, read.reason);
-    frames.push(read.payload);
-    chain = read.chain;
-    offset = read.end;
+  abort(): void {
+    this.close();
+    this.disk.remove(this.temporary);
   }
-  const header: unknown = JSON.parse(frames[0]?.toString('utf8') ?? 'null');
-  const end: unknown = JSON.parse(frames.at(-1)?.toString('utf8') ?? 'null');
-  if (!isHeader(header)) throw damaged(0, `this is not a snapshot of format ${format}`);
-  const chunks = frames.slice(1, -1);
-  if (frames.length < 2 || !isEnd(end) || end.chunkCount !== chunks.length) {
-    throw damaged(bytes.length - frameHeaderBytes, 'the end of the snapshot is missing');
+
+  private close(): void {
+    if (!this.isOpen) return;
+    this.isOpen = false;
+    this.file.close();
   }
-  return { meta: header.meta, chunks };
+
+  private path(): string {
+    return join(this.dir, `${String(this.meta.index).padStart(16, '0')}-${this.meta.term}.snapshot`);
+  }
+
+  private addFrame(payload: Uint8Array): void {
+    const frame = encodeFrame([payload], this.chain);
+    this.chain = frameChain(frame);
+    this.buffered.push(frame);
+    this.bufferedBytes += frame.length;
+  }
+
+  private flush(): void {
+    const bytes = Buffer.concat(this.buffered);
+    this.file.write(bytes, this.position);
+    this.file.sync();
+    this.position += bytes.length;
+    this.buffered = [];
+    this.bufferedBytes = 0;
+  }
 }
 
-/** Removes every snapshot but the newest, and what an interrupted writer left. */
-export async function removeOldSnapshots(dir: string): Promise<void> {
-  const old = (await snapshotNames(dir)).slice(0, -1);
-  const unfinished = (await readdir(dir)).filter((name) => name.endsWith('.snapshot.tmp'));
-  for (const name of [...old, ...unfinished]) await rm(join(dir, name), { force: true });
+/** Reads one chunk after the other. What does not check is refused with `data-damaged`, file and offset. */
+export class SnapshotFileReader {
+  readonly meta: SnapshotMeta;
+  private readonly file: FileWindow;
+  /** Where the chunks begin. */
+  private readonly first: { position: number; chain: number };
+  private position = 0;
+  private chain = 0;
+  private readonly sum = new ContentSum();
+
+  constructor(
+    disk: Disk,
+    private readonly path: string,
+  ) {
+    this.file = FileWindow.open(disk, path);
+    try {
+      const header = this.parse(0, this.nextFrame());
+      if (!isHeader(header)) throw this.damaged(0, `this is not a snapshot of format ${format}`);
+      this.meta = header.meta;
+      this.first = { position: this.position, chain: this.chain };
+    } catch (error) {
+      this.file.close();
+      throw error;
+    }
+  }
+
+  /** The number of the next chunk. */
+  get chunkCount(): number {
+    return this.sum.chunkCount;
+  }
+
+  /** The next chunk; undefined, however often it is asked for, after the last one. */
+  next(): Buffer | undefined {
+    const at = this.position;
+    const payload = this.nextFrame();
+    if (this.position < this.file.size) {
+      this.sum.add(payload);
+      return payload;
+    }
+    const end = this.parse(at, payload);
+    if (!isEnd(end) || end.chunkCount !== this.chunkCount) {
+      throw this.damaged(at, 'the end of the snapshot is missing');
+    }
+    this.position = at;
+    return undefined;
+  }
+
+  /** Reads everything once. */
+  readId(): string {
+    this.rewind();
+    while (this.next() !== undefined);
+    const id = this.sum.idFor(this.meta);
+    this.rewind();
+    return id;
+  }
+
+  rewind(): void {
+    ({ position: this.position, chain: this.chain } = this.first);
+    this.sum.reset();
+  }
+
+  close(): void {
+    this.file.close();
+  }
+
+  private nextFrame(): Buffer {
+    const read = readFrame(this.file, this.position, this.chain);
+    if (read.kind === 'damaged') throw this.damaged(this.position, read.reason);
+    if (read.kind !== 'frame') throw this.damaged(this.position, 'the file ends too soon');
+    this.position = read.end;
+    if (read.end < this.file.size) this.chain = read.chain;
+    return read.payload;
+  }
+
+  private parse(offset: number, payload: Buffer): unknown {
+    try {
+      return JSON.parse(payload.toString('utf8'));
+    } catch (cause) {
+      throw this.damaged(offset, 'the frame is neither header nor end of a snapshot', cause);
+    }
+  }
+
+  private damaged(offset: number, reason: string, cause?: unknown): EnxameError {
+    return new EnxameError('data-damaged', `snapshot ${this.path} at offset ${offset}: ${reason}`, { cause });
+  }
 }
 
-async function snapshotNames(dir: string): Promise<string[]> {
-  return (await readdir(dir)).filter((name) => fileName.test(name)).sort();
+/** The newest snapshot, its chunks read as they are taken, or undefined when there is none. */
+export function newestSnapshot(disk: Disk, dir: string): StoredSnapshot | undefined {
+  const path = newestSnapshotPath(disk, dir);
+  if (path === undefined) return undefined;
+  const reader = new SnapshotFileReader(disk, path);
+  return { meta: reader.meta, chunks: chunksOf(reader) };
+}
+
+function* chunksOf(reader: SnapshotFileReader): Generator<Uint8Array> {
+  try {
+    for (let chunk = reader.next(); chunk !== undefined; chunk = reader.next()) yield chunk;
+  } finally {
+    reader.close();
+  }
+}
+
+export function newestSnapshotPath(disk: Disk, dir: string): string | undefined {
+  const newest = snapshotNames(disk, dir).at(-1);
+  return newest === undefined ? undefined : join(dir, newest);
+}
+
+/** Removes all but the newest snapshots. */
+export function removeOldSnapshots(disk: Disk, dir: string, kept: number): void {
+  const names = snapshotNames(disk, dir);
+  for (const name of names.slice(0, Math.max(0, names.length - 1 - kept))) disk.remove(join(dir, name));
+}
+
+/** What an interrupted writer left. */
+export function removeUnfinished(disk: Disk, dir: string): void {
+  for (const name of disk.list(dir)) if (name.endsWith('.tmp')) disk.remove(join(dir, name));
+}
+
+function snapshotNames(disk: Disk, dir: string): string[] {
+  return disk.list(dir).filter((name) => fileName.test(name));
 }
 
 function isHeader(value: unknown): value is { meta: SnapshotMeta } {

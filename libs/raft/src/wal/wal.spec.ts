@@ -13,6 +13,7 @@ import { expect } from 'chai';
 import fc from 'fast-check';
 import { EnxameError } from '#libs/model';
 import type { Entry } from '../core/types.js';
+import { nodeDisk } from './node-disk.js';
 import { packBatch } from './records.js';
 import { openWal, type WalContent } from './wal.js';
 
@@ -27,7 +28,7 @@ function texts(content: WalContent): string[] {
 }
 
 function append(dir: string, batches: Entry[][], limits = options): void {
-  const { wal } = openWal(dir, limits);
+  const { wal } = openWal(nodeDisk, dir, limits);
   for (const entries of batches) {
     const last = entries.at(-1);
     wal.append(packBatch({ hardState: { term: last?.term ?? 1, votedFor: 'm1', commit: 0 }, entries }));
@@ -36,7 +37,7 @@ function append(dir: string, batches: Entry[][], limits = options): void {
 }
 
 function read(dir: string): WalContent {
-  const { wal, content } = openWal(dir, options);
+  const { wal, content } = openWal(nodeDisk, dir, options);
   wal.close();
   return content;
 }
@@ -84,7 +85,7 @@ describe('raft: write-ahead log', () => {
       Array.from({ length: 20 }, (_, i) => [entry(i + 1, 3, 'x'.repeat(100))]),
       { segmentBytesMax: 500 },
     );
-    const { wal } = openWal(dir, options);
+    const { wal } = openWal(nodeDisk, dir, options);
     wal.release(12);
     wal.close();
     const { entries, hardState } = read(dir);

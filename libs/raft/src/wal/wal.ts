@@ -3,24 +3,11 @@
  * its own. `append` returns when the batch is durable, or throws and has written nothing that a later `append`
  * or `openWal` would see.
  */
-import {
-  closeSync,
-  existsSync,
-  fdatasyncSync,
-  fstatSync,
-  ftruncateSync,
-  mkdirSync,
-  openSync,
-  readdirSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  writeSync,
-} from 'node:fs';
 import { join } from 'node:path';
 import { EnxameError } from '#libs/model';
 import type { Entry, HardState, SnapshotMeta } from '../core/types.js';
-import { syncDirectory } from './directory.js';
+import type { Disk, DiskFile } from './disk.js';
+import { FileWindow } from './file-window.js';
 import { encodeFrame, frameChain, readFrame } from './frame.js';
 import { decodeBatch, type PackedBatch } from './records.js';
 
@@ -49,19 +36,19 @@ const segmentName = /^([0-9]{12})\.wal$/;
 const segmentFormat = 1;
 
 export class Wal {
-  private fd: number;
+  private file: DiskFile;
   private offset: number;
 
   constructor(
+    private readonly disk: Disk,
     private readonly dir: string,
     private readonly options: WalOptions,
     private readonly segments: Segment[],
     private chain: number,
     private hardState: HardState,
   ) {
-    const last = this.current();
-    this.fd = openSync(last.path, 'r+');
-    this.offset = fstatSync(this.fd).size;
+    this.file = disk.open(this.current().path, 'write');
+    this.offset = this.file.size();
   }
 
   /** One frame, one write, one fdatasync, however many batches were joined into this one. */
@@ -69,11 +56,11 @@ export class Wal {
     if (this.offset > this.options.segmentBytesMax) this.beginSegment();
     const frame = encodeFrame([batch.payload], this.chain);
     try {
-      writeFully(this.fd, frame, this.offset);
-      fdatasyncSync(this.fd);
+      this.file.write(frame, this.offset);
+      this.file.sync();
     } catch (error) {
       // Part of the frame may be in the file. Should cutting it fail as well, opening will: the frame is short.
-      ftruncateSync(this.fd, this.offset);
+      this.file.truncate(this.offset);
       throw error;
     }
     this.chain = frameChain(frame);
@@ -88,22 +75,26 @@ export class Wal {
     let removed = false;
     while (this.segments.length > 1 && (this.segments[0]?.lastIndex ?? 0) <= index) {
       const segment = this.segments.shift() as Segment;
-      rmSync(segment.path);
+      this.disk.remove(segment.path);
       removed = true;
     }
-    if (removed) syncDirectory(this.dir);
+    if (removed) this.disk.syncDirectory(this.dir);
   }
 
   close(): void {
-    closeSync(this.fd);
+    this.file.close();
   }
 
   private beginSegment(): void {
     const sequence = this.current().sequence + 1;
-    const created = createSegment(this.dir, { sequence, chain: this.chain, hardState: this.hardState });
-    const fd = openSync(created.segment.path, 'r+');
-    closeSync(this.fd);
-    this.fd = fd;
+    const created = createSegment(this.disk, this.dir, {
+      sequence,
+      chain: this.chain,
+      hardState: this.hardState,
+    });
+    const file = this.disk.open(created.segment.path, 'write');
+    this.file.close();
+    this.file = file;
     this.offset = created.bytes;
     this.chain = created.chain;
     this.segments.push(created.segment);
@@ -120,16 +111,14 @@ export class Wal {
  * Reads the whole log. An unfinished frame at the very end is cut off and reported; any other mismatch is refused
  * with `data-damaged`, which names file and offset, and nothing is changed on disk.
  */
-export function openWal(dir: string, options: WalOptions): { wal: Wal; content: WalContent } {
-  mkdirSync(dir, { recursive: true });
-  for (const name of readdirSync(dir)) if (name.endsWith('.tmp')) rmSync(join(dir, name));
-  const names = readdirSync(dir)
-    .filter((name) => segmentName.test(name))
-    .sort();
+export function openWal(disk: Disk, dir: string, options: WalOptions): { wal: Wal; content: WalContent } {
+  disk.makeDirectory(dir);
+  for (const name of disk.list(dir)) if (name.endsWith('.tmp')) disk.remove(join(dir, name));
+  const names = disk.list(dir).filter((name) => segmentName.test(name));
   const content: WalContent = { hardState: { term: 0, commit: 0 }, entries: [] };
   if (names.length === 0) {
-    const created = createSegment(dir, { sequence: 1, chain: 0, hardState: content.hardState });
-    return { wal: new Wal(dir, options, [created.segment], created.chain, content.hardState), content };
+    const created = createSegment(disk, dir, { sequence: 1, chain: 0, hardState: content.hardState });
+    return { wal: new Wal(disk, dir, options, [created.segment], created.chain, content.hardState), content };
   }
   const segments: Segment[] = [];
   let chain: number | undefined;
@@ -143,21 +132,53 @@ export function openWal(dir: string, options: WalOptions): { wal: Wal; content: 
         `raft log ${dir}: segment ${previous.sequence + 1} is missing, ${name} follows ${previous.sequence}`,
       );
     }
-    const read = readSegment(join(dir, name), { sequence, isLast, chainBefore: chain }, content);
+    const read = readSegment(disk, join(dir, name), { sequence, isLast, chainBefore: chain }, content);
     segments.push(read.segment);
     chain = read.chain;
   }
-  return { wal: new Wal(dir, options, segments, chain ?? 0, content.hardState), content };
+  if (content.torn !== undefined) cutTail(disk, content.torn.file, content.torn.offset);
+  return { wal: new Wal(disk, dir, options, segments, chain ?? 0, content.hardState), content };
 }
 
 function readSegment(
+  disk: Disk,
   path: string,
   expected: { sequence: number; isLast: boolean; chainBefore: number | undefined },
   content: WalContent,
 ): { segment: Segment; chain: number } {
-  const file = readFileSync(path);
-  const segment: Segment = { sequence: expected.sequence, path, lastIndex: 0 };
-  // A segment's first frame says which chain it goes on from; it was durable before the file had its name.
+  const file = FileWindow.open(disk, path);
+  try {
+    const first = readSegmentHeader(file, path, expected);
+    content.hardState = first.hardState;
+    const segment: Segment = { sequence: expected.sequence, path, lastIndex: 0 };
+    let { chain, end: offset } = first;
+    for (;;) {
+      const read = readFrame(file, offset, chain);
+      if (read.kind === 'end') break;
+      if (read.kind === 'damaged') throw damaged(path, offset, read.reason);
+      if (read.kind === 'torn') {
+        if (!expected.isLast) throw damaged(path, offset, 'the segment ends in the middle of a frame');
+        content.torn = { file: path, offset, bytes: file.size - offset };
+        break;
+      }
+      const batch = parse(path, offset, () => decodeBatch(read.payload));
+      merge(content, batch, (reason) => damaged(path, offset, reason));
+      segment.lastIndex = Math.max(segment.lastIndex, batch.entries.at(-1)?.index ?? 0);
+      chain = read.chain;
+      offset = read.end;
+    }
+    return { segment, chain };
+  } finally {
+    file.close();
+  }
+}
+
+/** A segment's first frame says which chain it goes on from; it was durable before the file had its name. */
+function readSegmentHeader(
+  file: FileWindow,
+  path: string,
+  expected: { sequence: number; chainBefore: number | undefined },
+): { hardState: HardState; chain: number; end: number } {
   const first = readFrame(file, 0, 0);
   if (first.kind !== 'frame') throw damaged(path, 0, 'the segment header is not whole');
   const header = parse(path, 0, () => JSON.parse(first.payload.toString('utf8')) as unknown);
@@ -167,25 +188,7 @@ function readSegment(
   if (expected.chainBefore !== undefined && header.chain !== expected.chainBefore) {
     throw damaged(path, 0, 'the segment does not continue the one before it');
   }
-  content.hardState = header.hardState;
-  let { chain, end: offset } = first;
-  for (;;) {
-    const read = readFrame(file, offset, chain);
-    if (read.kind === 'end') break;
-    if (read.kind === 'damaged') throw damaged(path, offset, read.reason);
-    if (read.kind === 'torn') {
-      if (!expected.isLast) throw damaged(path, offset, 'the segment ends in the middle of a frame');
-      cutTail(path, offset);
-      content.torn = { file: path, offset, bytes: file.length - offset };
-      break;
-    }
-    const batch = parse(path, offset, () => decodeBatch(read.payload));
-    merge(content, batch, (reason) => damaged(path, offset, reason));
-    segment.lastIndex = Math.max(segment.lastIndex, batch.entries.at(-1)?.index ?? 0);
-    chain = read.chain;
-    offset = read.end;
-  }
-  return { segment, chain };
+  return { hardState: header.hardState, chain: first.chain, end: first.end };
 }
 
 function merge(
@@ -212,18 +215,19 @@ function merge(
   }
 }
 
-function cutTail(path: string, offset: number): void {
-  const fd = openSync(path, 'r+');
+function cutTail(disk: Disk, path: string, offset: number): void {
+  const file = disk.open(path, 'write');
   try {
-    ftruncateSync(fd, offset);
-    fdatasyncSync(fd);
+    file.truncate(offset);
+    file.sync();
   } finally {
-    closeSync(fd);
+    file.close();
   }
 }
 
 /** The file gets its name only when it is whole, so a segment without a header is damage, never a crash. */
 function createSegment(
+  disk: Disk,
   dir: string,
   { sequence, chain, hardState }: { sequence: number; chain: number; hardState: HardState },
 ): { segment: Segment; chain: number; bytes: number } {
@@ -232,16 +236,15 @@ function createSegment(
   // The hard state goes along, so that older segments can be removed before this one holds a frame.
   const header = { format: segmentFormat, sequence, chain, hardState };
   const frame = encodeFrame([Buffer.from(JSON.stringify(header), 'utf8')], 0);
-  if (existsSync(path)) throw new Error(`raft log: ${path} exists already`);
-  const fd = openSync(temporary, 'w', 0o600);
+  const file = disk.open(temporary, 'create');
   try {
-    writeFully(fd, frame, 0);
-    fdatasyncSync(fd);
+    file.write(frame, 0);
+    file.sync();
   } finally {
-    closeSync(fd);
+    file.close();
   }
-  renameSync(temporary, path);
-  syncDirectory(dir);
+  disk.rename(temporary, path);
+  disk.syncDirectory(dir);
   return { segment: { sequence, path, lastIndex: 0 }, chain: frameChain(frame), bytes: frame.length };
 }
 
@@ -257,14 +260,6 @@ function isSegmentHeader(value: unknown, sequence: number): value is { chain: nu
     typeof value.chain === 'number' &&
     'hardState' in value
   );
-}
-
-/** A write may be short without failing, on a disk that is nearly full for one. */
-function writeFully(fd: number, bytes: Buffer, position: number): void {
-  let written = 0;
-  while (written < bytes.length) {
-    written += writeSync(fd, bytes, written, bytes.length - written, position + written);
-  }
 }
 
 function parse<T>(path: string, offset: number, read: () => T): T {

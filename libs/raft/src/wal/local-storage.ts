@@ -1,0 +1,20 @@
+/** The storage in the caller's own thread, over any disk: a simulation decides when each request is carried out. */
+import type { Disk } from './disk.js';
+import { DiskStorage, readNewestSnapshot } from './disk-storage.js';
+import { QueuedStorage } from './queued-storage.js';
+import type { OpenStorage, StorageChannel } from './storage.js';
+
+/** `schedule` calls back later, in the order it was asked; what it never calls back was lost in a crash. */
+export function localStorage(disk: Disk, schedule: (work: () => void) => void): OpenStorage {
+  return async (options, events) => {
+    const { storage, content } = DiskStorage.open(disk, options);
+    const channel: StorageChannel = {
+      send: (request, done) => schedule(() => done(storage.handle(request))),
+      end: async () => undefined,
+    };
+    return {
+      storage: new QueuedStorage(channel, events, () => readNewestSnapshot(disk, options)),
+      content,
+    };
+  };
+}
