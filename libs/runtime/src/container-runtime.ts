@@ -250,6 +250,10 @@ class ShimRuntime implements ContainerRuntime {
     return this.#find(id).stats();
   }
 
+  upperDir(id: ContainerId): string {
+    return this.#disk.pathsOf(this.#find(id).id).upperDir;
+  }
+
   pids(id: ContainerId): Promise<number[]> {
     return this.#find(id).pids();
   }

@@ -227,6 +227,8 @@ export interface ContainerRuntime {
   resize(id: ContainerId, size: { rows: number; columns: number }): Promise<void>;
   logs(id: ContainerId, query: LogQuery): AsyncIterable<LogLine>;
   stats(id: ContainerId): Promise<ContainerStats>;
+  /** The folder of this node with what it has written over its image: an overlay's upper layer. */
+  upperDir(id: ContainerId): string;
   /** Process table of the container: pids as the node sees them. */
   pids(id: ContainerId): Promise<number[]>;
   watch(listener: (event: RuntimeEvent) => void): () => void;

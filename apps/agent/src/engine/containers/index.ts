@@ -1,9 +1,10 @@
 /** The node's containers, execs and volumes as Docker's routes. */
 import type { Route } from '#libs/docker-api';
+import type { ContainerId } from '#libs/model';
 import { attachRoute } from './attach-route.js';
 import { AutoRemover } from './auto-remover.js';
 import { findContainer } from './container-lookup.js';
-import { createRoute } from './create-route.js';
+import { createContainer, createRoute } from './create-route.js';
 import type { ContainerRouteDependencies } from './dependencies.js';
 import { execRoutes } from './exec-routes.js';
 import { ExecTable } from './exec-table.js';
@@ -16,6 +17,8 @@ import { volumeRoutes } from './volume-routes.js';
 
 export interface ContainerEngine {
   routes: Route[];
+  /** As `POST /containers/create` with this body; for what the node itself runs, as a build's steps. */
+  create(body: unknown): Promise<ContainerId>;
   /** Whether a reference in a path is this node's. */
   local: { hasContainer(reference: string): boolean; hasExec(id: string): boolean };
   /** Once the runtime has started: takes up the removal of containers made with `--rm`. */
@@ -30,6 +33,7 @@ export function createContainerEngine(options: Omit<ContainerRouteDependencies, 
   let stopWatching: (() => void) | undefined;
   return {
     routes: containerRoutes(deps, remover),
+    create: (body) => createContainer(deps, body, undefined),
     local: {
       hasContainer(reference) {
         try {
