@@ -1,6 +1,5 @@
 /** Open connections to an address, from the kernel's connection table. Parsing is pure. */
 import { readFile } from 'node:fs/promises';
-import { mustRun } from './command.js';
 
 /** The kernel's timeouts in seconds: a connection's idle time is what its countdown has lost. */
 export interface ConntrackTimeouts {
@@ -28,17 +27,6 @@ export async function readConntrackTimeouts(): Promise<ConntrackTimeouts> {
     }),
   );
   return Object.fromEntries(entries) as unknown as ConntrackTimeouts;
-}
-
-/** The table of this process's network namespace, one connection a line. */
-export async function readConntrackTable(): Promise<string> {
-  try {
-    return await readFile('/proc/self/net/nf_conntrack', 'utf8');
-  } catch {
-    // Kernels without the /proc file tell the same over netlink, without the two leading columns.
-    const text = await mustRun('conntrack', ['-L', '-f', 'ipv4']);
-    return text.replace(/^/gm, 'ipv4 2 ');
-  }
 }
 
 interface Connection {

@@ -2,7 +2,7 @@
 import type { NetworkItem, PeerItem } from '#libs/model';
 import { parseIpv4 } from '../ipv4.js';
 import type { NetworkProgram } from '../port.js';
-import { nodeMacAddress, overlayDevice, peerMark, rulePriorities } from './names.js';
+import { nodeMacAddress, nowhereMetric, overlayDevice, peerMark, rulePriorities } from './names.js';
 
 export interface OverlayDevice {
   vni: number;
@@ -19,7 +19,7 @@ export interface KernelState {
   neighbours: Map<string, string>;
   /** `<device> <MAC address>` to underlay address. */
   forwarding: Map<string, string>;
-  /** `<table> <destination>` to the rest of the route. */
+  /** `<table> <destination>` to the rest of the route; the destination may begin with the route's type. */
   routes: Map<string, string>;
   /** Whole rules, `<priority> <selector> <table>`. */
   rules: Set<string>;
@@ -56,6 +56,14 @@ export function markRule(priority: number, mark: number): string {
   return `${priority} fwmark 0x${mark.toString(16)} lookup ${mark}`;
 }
 
+export function nowhereKey(block: string): string {
+  return `main unreachable ${block}`;
+}
+
+export function nowhereRoute(markBase: number): string {
+  return `metric ${nowhereMetric(markBase)}`;
+}
+
 function addNetwork(
   state: KernelState,
   network: NetworkItem,
@@ -75,6 +83,10 @@ function addNetwork(
   // Addresses nobody has end at this device, which knows no neighbour for them: never at the default route.
   // It also lets the node itself reach virtual addresses, whose packets need a route before they are translated.
   state.routes.set(`main ${network.subnet}`, `dev ${device} scope link src ${options.address}`);
+  // Where a container was and is no more, who asks is told so at once instead of waiting for an answer.
+  for (const block of network.blocks[program.self] ?? []) {
+    state.routes.set(nowhereKey(block), nowhereRoute(options.markBase));
+  }
   for (const peer of peers) {
     const macAddress = nodeMacAddress(peer.index);
     state.neighbours.set(`${device} ${peer.address}`, macAddress);

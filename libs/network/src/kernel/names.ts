@@ -36,3 +36,8 @@ export function rulePriorities(markBase: number): { overlay: number; marks: numb
   const overlay = 1000 + ((markBase >>> 12) % 15_000) * 2;
   return { overlay, marks: overlay + 1 };
 }
+
+/** Metric of this node's routes to nowhere, by which it knows them again. The low bits of a mark base are zero. */
+export function nowhereMetric(markBase: number): number {
+  return (markBase | 1) >>> 0;
+}

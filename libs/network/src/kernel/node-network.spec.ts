@@ -417,7 +417,10 @@ describe('node network on the kernel', function () {
     await runCommand('ip', ['netns', 'exec', a.namespace, 'bash', '-c', `echo x > /dev/udp/${vip.web}/5000`]);
     expect((await runCommand('ip', args)).stdout).to.include(`dst=${vip.web}`);
     await apply([]);
-    expect((await runCommand('ip', args)).stdout).to.not.include(`dst=${vip.web}`);
+    await eventually(
+      'the end of the flow',
+      async () => !(await runCommand('ip', args)).stdout.includes(`dst=${vip.web}`) || undefined,
+    );
   });
 
   it('leaves nothing behind', async () => {

@@ -11,13 +11,7 @@ import { Zone } from '../dns/zone.js';
 import type { NetworkProgram, NodeNetwork, NodeNetworkOptions } from '../port.js';
 import { balancerProgramOf, vanishedBackends } from './balancer-program.js';
 import { mustRun, runCommand } from './command.js';
-import {
-  countActiveConnections,
-  readConntrackTable,
-  readConntrackTimeouts,
-  udpFlowTargets,
-} from './connections.js';
-import type { ConntrackTimeouts } from './connections.js';
+import { ConnectionTable } from './connection-table.js';
 import { desiredKernelState, emptyKernelState } from './desired-state.js';
 import type { KernelState } from './desired-state.js';
 import { LocalNetwork, localAddress } from './local-network.js';
@@ -49,6 +43,7 @@ interface Waiter {
 class KernelNodeNetwork implements NodeNetwork {
   private readonly dns: DnsServer;
   private readonly local: LocalNetwork;
+  private readonly connections = new ConnectionTable();
   private readonly singleRoutes = new SingleRouteTable();
   private readonly networksByAddress = new Map<string, string[]>();
   /** Tasks whose endpoint is dead although the leader does not know it yet. */
@@ -67,8 +62,6 @@ class KernelNodeNetwork implements NodeNetwork {
   /** Something is to leave the balancer: no rest before that. */
   private isUrgent = false;
   private endRest: (() => void) | undefined;
-  private timeouts: ConntrackTimeouts | undefined;
-  private tableRead: Promise<string> | undefined;
   private saving: Promise<void> = Promise.resolve();
   private saveTimer: NodeJS.Timeout | undefined;
   private auditTimer: NodeJS.Timeout | undefined;
@@ -120,6 +113,7 @@ class KernelNodeNetwork implements NodeNetwork {
     await this.working?.catch(() => undefined);
     if (this.saveTimer) this.saveSoon();
     await this.saving;
+    await this.connections.forgetDatagrams(new Set()).catch(() => undefined);
     await this.dns.close();
   }
 
@@ -224,9 +218,8 @@ class KernelNodeNetwork implements NodeNetwork {
     };
   }
 
-  async activeConnections(address: string, idleMs: number): Promise<number> {
-    this.timeouts ??= await readConntrackTimeouts();
-    return countActiveConnections(await this.readTable(), this.timeouts, { address, idleMs });
+  activeConnections(address: string, idleMs: number): Promise<number> {
+    return this.connections.countActive(address, idleMs);
   }
 
   nameservers(): string[] {
@@ -245,14 +238,6 @@ class KernelNodeNetwork implements NodeNetwork {
       this.networksByAddress.delete(oldest);
       break;
     }
-  }
-
-  /** Tasks that drain at the same time share one reading of the table. */
-  private readTable(): Promise<string> {
-    this.tableRead ??= readConntrackTable().finally(() => {
-      this.tableRead = undefined;
-    });
-    return this.tableRead;
   }
 
   /** Resolves when the kernel has the state of now or a newer one. */
@@ -367,7 +352,10 @@ class KernelNodeNetwork implements NodeNetwork {
     const ruleset = buildRuleset(balancer);
     const script = diffRulesets(this.balancer?.ruleset, ruleset);
     if (script !== '') await this.runNft(script);
-    await this.flushUdpFlows(vanishedBackends(this.balancer?.program, balancer));
+    // A failure leaves what there was before: flows that end when their client pauses.
+    void this.connections
+      .forgetDatagrams(vanishedBackends(this.balancer?.program, balancer))
+      .catch(() => undefined);
     // The balancer comes first: a route that cannot be set must not keep dead endpoints in it.
     if (failures.length > 0) throw new EnxameError('internal', failures.join('; '));
     this.kernel = wanted;
@@ -419,17 +407,6 @@ class KernelNodeNetwork implements NodeNetwork {
 
   private async pipeNft(script: string): Promise<void> {
     await mustRun('sh', ['-c', 'cat | nft -f -'], script);
-  }
-
-  /**
-   * UDP has no end of connection: a client that keeps sending from one port would follow its old translation to an
-   * endpoint that is gone for as long as it sends. TCP flows are left alone; they end by themselves.
-   */
-  private async flushUdpFlows(addresses: ReadonlySet<string>): Promise<void> {
-    if (addresses.size === 0) return;
-    const targets = udpFlowTargets(await readConntrackTable(), addresses);
-    // Exit code 1 says that no flow matched any more.
-    for (const target of targets) await runCommand('conntrack', ['-D', '-p', 'udp', '--reply-src', target]);
   }
 
   /** Only a node's own table holds a generation; other tables may share the name's beginning. */

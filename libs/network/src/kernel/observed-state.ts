@@ -1,9 +1,9 @@
 /** What an earlier run of this node left in the kernel, read once at the start and after a failure. */
 import { EnxameError } from '#libs/model';
 import { mustRun } from './command.js';
-import { emptyKernelState, markRule, overlayRule } from './desired-state.js';
+import { emptyKernelState, markRule, nowhereKey, nowhereRoute, overlayRule } from './desired-state.js';
 import type { KernelState } from './desired-state.js';
-import { containerPrefix, overlayPrefix, rulePriorities } from './names.js';
+import { containerPrefix, nowhereMetric, overlayPrefix, rulePriorities } from './names.js';
 
 interface LinkJson {
   ifname?: string;
@@ -22,6 +22,8 @@ interface ForwardingJson {
   dst?: string;
 }
 interface RouteJson {
+  type?: string;
+  metric?: number;
   dst?: string;
   dev?: string;
   table?: string;
@@ -81,6 +83,9 @@ export async function readKernelState(tag: string, markBase: number): Promise<Ke
     if (ours(ifname) && dst !== undefined) state.forwarding.set(`${ifname} ${mac}`, dst);
   }
   for (const route of routes) {
+    if (route.type === 'unreachable' && route.metric === nowhereMetric(markBase)) {
+      state.routes.set(nowhereKey(route.dst ?? ''), nowhereRoute(markBase));
+    }
     if (!ours(route.dev) || route.table === 'local') continue;
     const via = route.gateway === undefined ? '' : `via ${route.gateway} `;
     state.routes.set(`${route.table ?? 'main'} ${route.dst ?? ''}`, `${via}dev ${route.dev}`);

@@ -54,6 +54,7 @@ describe('kernel objects', () => {
         'link set xdev1-35s up',
         'neigh replace 192.0.2.2 lladdr 02:65:6e:78:00:02 dev xdev1-35s nud permanent',
         'route replace 10.0.0.0/16 dev xdev1-35s scope link src 192.0.2.1',
+        'route replace unreachable 10.0.1.0/24 metric 234881025',
         'route replace 10.0.2.0/24 via 192.0.2.2 dev xdev1-35s onlink src 192.0.2.1',
         'route replace default table 234881026 via 192.0.2.2 dev xdev1-35s onlink',
         'rule add pref 25688 ipproto udp dport 4790 lookup main',
@@ -86,6 +87,7 @@ describe('kernel objects', () => {
     const none = desiredKernelState(programOf([1, 2], []), options);
     expect(diffKernelStates(two, none, false).removeIp).to.deep.equal([
       'rule del pref 25689 fwmark 0xe000002 lookup 234881026',
+      'route del unreachable 10.0.1.0/24',
       'link del xdev1-35s',
     ]);
   });

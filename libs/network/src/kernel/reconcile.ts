@@ -21,7 +21,8 @@ function sameDevice(a: OverlayDevice | undefined, b: OverlayDevice): boolean {
 }
 
 function routeDestination(key: string): string {
-  const [table = 'main', destination = ''] = key.split(' ');
+  const [table = 'main', ...words] = key.split(' ');
+  const destination = words.join(' ');
   return table === 'main' ? destination : `${destination} table ${table}`;
 }
 

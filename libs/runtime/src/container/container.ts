@@ -29,6 +29,7 @@ import { execSessionOf, makeExecId } from './exec-session.js';
 import { runProbe } from './health-probe.js';
 import { findUser, prepareMounts, writeNameFiles } from './launch-inputs.js';
 import { parseNetworkCounters } from './network-counters.js';
+import { NetworkHold } from './network-hold.js';
 import type { Node } from './node-facts.js';
 import { Turns } from './turns.js';
 
@@ -58,6 +59,7 @@ export class Container {
   readonly #turns = new Turns();
   readonly #shim: ShimClient;
   readonly #attaches = new AttachQueue();
+  readonly #networkHold: NetworkHold;
   #record: ContainerRecord;
   #pid = 0;
   /** Which run the exit that is waited for belongs to. */
@@ -70,6 +72,7 @@ export class Container {
   constructor(world: ContainerWorld, record: ContainerRecord) {
     this.#world = world;
     this.#record = record;
+    this.#networkHold = new NetworkHold(world.clock);
     this.paths = world.disk.pathsOf(record.config.id);
     this.#shim = createShimClient({ socketPath: this.paths.shimSocket, exitPath: this.paths.exitFile });
   }
@@ -153,6 +156,7 @@ export class Container {
     return this.#turns.take(async () => {
       this.#requirePresent();
       if (this.isRunning) return this.state();
+      this.#networkHold.release();
       await this.#save({ launching: true });
       const launched = await this.#launch();
       if (!launched.ok) {
@@ -205,9 +209,11 @@ export class Container {
   }
 
   async #becomeRunning(pid: number, startedAtMs: number, isNew: boolean): Promise<void> {
-    const { health } = this.config;
+    const { config } = this;
+    const { health } = config;
     const hasHealth = health !== undefined && probeCommand(health.test) !== undefined;
     this.#pid = pid;
+    if (config.network.mode === 'routed') this.#networkHold.take(pid);
     if (isNew) {
       const { exit: _ended, ...before } = this.#record;
       this.#record = {
@@ -245,6 +251,7 @@ export class Container {
     this.#health?.stop();
     this.#health = undefined;
     this.#pid = 0;
+    this.#networkHold.releaseSoon();
     const { health } = this.#record;
     this.#record = {
       ...this.#record,
@@ -333,6 +340,7 @@ export class Container {
           `cannot remove container "/${this.config.name}": container is running: stop the container before removing or force remove`,
         );
       }
+      this.#networkHold.release();
       await this.#removeCgroups();
       await this.#world.disk.remove(this.id);
       this.#removed = true;
@@ -412,6 +420,7 @@ export class Container {
   release(): void {
     this.#run++;
     this.#health?.stop();
+    this.#networkHold.release();
     this.#attaches.refuse(new EnxameError('unavailable', 'the agent is ending'));
   }
 
