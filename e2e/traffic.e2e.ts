@@ -128,6 +128,7 @@ describe('traffic during change', function () {
     const times: number[] = [];
     const lastFailures: number[] = [];
     let failed = 0;
+    let slowestFailureMs = 0;
     for (let round = 0; round < 5; round++) {
       const before = await cluster.allRunning('web', 6);
       const victim = before.find(
@@ -149,19 +150,20 @@ describe('traffic during change', function () {
       await eventually('more requests', 10_000, async () => load.sent > sentBefore + 200);
       const result = await load.stop();
       failed += result.failed;
+      slowestFailureMs = Math.max(slowestFailureMs, result.slowestFailureMs);
       for (const line of result.failures) console.log(`        ${line}`);
       lastFailures.push(Math.max(0, ...result.failedAtMs.map((atMs) => atMs - startedAt)));
     }
     console.log(`      kill -9 to the replacement running: ${figures(times)}`);
     console.log(
-      `      last new connection to the dead container, after the kill: ${figures(lastFailures)} (${failed} failed in 5 kills)`,
+      `      last new connection to the dead container, after the kill: ${figures(lastFailures)} (${failed} failed in 5 kills, the slowest after ${slowestFailureMs.toFixed(0)} ms)`,
     );
-    // The quickest of five speaks for the cluster, the others for the machine it shares with this client.
-    expect(Math.min(...times)).to.be.lessThan(1_000);
-    expect(median(times)).to.be.lessThan(5_000);
+    expect(median(times)).to.be.lessThan(1_000);
     // What was on its way dies with the container; what comes after all balancers have heard of it does not. That takes
     // some 30 ms on an idle machine; the limit leaves room for a busy one.
-    expect(median(lastFailures)).to.be.lessThan(1_000);
+    expect(median(lastFailures)).to.be.lessThan(250);
+    // The dead one's own kernel refuses what still comes: nobody waits for an answer that never comes.
+    expect(slowestFailureMs).to.be.lessThan(1_000);
   });
 
   it('shows every task the address of a client outside, through every node', async () => {

@@ -11,6 +11,8 @@ export interface LoadResult {
   failures: string[];
   /** When each failed request had begun, by `performance.now()`. */
   failedAtMs: number[];
+  /** How long the slowest failure kept its client waiting. */
+  slowestFailureMs: number;
   slowestMs: number;
   /** Answers by the `version` field of the demo. */
   versions: Map<string, number>;
@@ -23,6 +25,7 @@ export class LoadClient {
     failed: 0,
     failures: [],
     failedAtMs: [],
+    slowestFailureMs: 0,
     slowestMs: 0,
     versions: new Map(),
   };
@@ -68,6 +71,10 @@ export class LoadClient {
       const fail = (why: string): void => {
         this.result.failed++;
         this.result.failedAtMs.push(startedAtMs);
+        this.result.slowestFailureMs = Math.max(
+          this.result.slowestFailureMs,
+          performance.now() - startedAtMs,
+        );
         if (this.result.failures.length < 10) {
           this.result.failures.push(
             `${new Date().toISOString()} ${kept ? 'kept-alive' : 'new'} ${target.host}: ${why}`,
