@@ -43,7 +43,6 @@ async function main(): Promise<void> {
   const { createAgent } = await import('./parts.js');
   const agent = createAgent({
     config,
-    configFile: values.config,
     managerMain,
     runtime,
     nowMs: clock.nowMs,

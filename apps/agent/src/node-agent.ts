@@ -1,25 +1,26 @@
 /**
- * One node's agent, put together: the engine that serves the Docker API, and, once the node has an identity, its
- * link to the cluster. Construct, then `start()`, then `stop()` or `shutDown()`.
+ * One node's agent, put together: the engine that serves the Docker API, and the node's part in a cluster while it
+ * has one. Construct, then `start()`, then `stop()`.
  */
 import type { Route } from '#libs/docker-api';
 import type { ImageStore } from '#libs/images';
-import type { NodeConfig, NodeId } from '#libs/model';
+import type { NodeConfig } from '#libs/model';
 import type { NodeNetwork } from '#libs/network';
-import { readNodeIdentity } from '#libs/pki';
 import type { ContainerRuntime, VolumeStore } from '#libs/runtime';
 import type { Telemetry } from '#libs/telemetry';
+import { networkInterfaces } from 'node:os';
 import { NodeEvents } from './engine/events/node-events.js';
 import { createFrontDoor, type FrontDoor } from './engine/front-door/index.js';
 import { engineRoutes, type Engine } from './engine/engine.js';
-import type { NodeStatus } from './engine/system/node-status.js';
-import { productVersion } from './engine/system/product.js';
-import { describeNode } from './node/description.js';
-import { IdentityKeeper, managerAddresses, obtainIdentity } from './node/identity.js';
 import type { Log } from './node/log.js';
 import type { ManagerProcess } from './node/manager-process.js';
 import { shutdownRoute, stopAllContainers } from './node/shutdown.js';
-import { ClusterLink } from './session/cluster-link.js';
+import { ClusterMember } from './swarm/cluster-member.js';
+import { KnownManagers } from './swarm/known-managers.js';
+import { ManagerApi } from './swarm/manager-api.js';
+import { memberConfig, type SwarmState } from './swarm/swarm-file.js';
+import { Swarm } from './swarm/swarm.js';
+import { clearWorkload, idleProgram } from './swarm/workload.js';
 
 export interface NodeAgentOptions {
   config: NodeConfig;
@@ -45,20 +46,21 @@ export class NodeAgent {
   readonly #engine: Engine;
   readonly #frontDoor: FrontDoor;
   readonly #stopping = new AbortController();
-  /** Aborts when the first session has begun. */
-  readonly #inSession = new AbortController();
-  #keeper: IdentityKeeper | undefined;
-  #link: ClusterLink | undefined;
-  #joinError: string | undefined;
+  readonly #swarm: Swarm;
   #ending: Promise<void> | undefined;
 
   constructor(options: NodeAgentOptions) {
     this.#options = options;
-    const { config, runtime, images, telemetry, log } = options;
-    this.#events = new NodeEvents({ nodeId: () => this.#nodeId(), runtime, images, telemetry });
+    const { config, runtime, images, network, manager, telemetry, log } = options;
+    this.#events = new NodeEvents({
+      nodeId: () => this.#swarm.member?.nodeId,
+      runtime,
+      images,
+      telemetry,
+    });
     this.#engine = engineRoutes({
       ...options,
-      peersFor: (reference) => this.#link?.peersFor(reference) ?? Promise.resolve([]),
+      peersFor: (reference) => this.#swarm.link?.peersFor(reference) ?? Promise.resolve([]),
     });
     const privateRoutes: Route[] = [shutdownRoute((how) => this.#end(how))];
     this.#frontDoor = createFrontDoor({
@@ -66,30 +68,49 @@ export class NodeAgent {
       routes: [...this.#engine.routes, ...privateRoutes],
       peerRoutes: this.#engine.peerRoutes,
       local: this.#engine.local,
-      status: () => this.#status(),
+      swarm: {
+        init: (request) => this.#swarm.init(request),
+        join: (request) => this.#swarm.join(request),
+        leave: (force) => this.#swarm.leave(force),
+      },
+      status: () => this.#swarm.status(),
       counts: () => this.#engine.counts(),
       localSubnet: () => options.network.localSubnet(),
       telemetry,
       nowMs: () => options.nowMs(),
       log: (error, what) => log('error', what, { error }),
     });
+    this.#swarm = new Swarm({
+      config,
+      manager,
+      managerApi: new ManagerApi(config.managerSocket),
+      member: (state, how) => this.#member(state, how),
+      interfaces: () => networkInterfaces(),
+      useAddress: (address) => network.useAddress(address),
+      closeEnginePort: () => this.#frontDoor.closeEnginePort(),
+      clearWorkload: () => clearWorkload({ runtime, network, log }),
+      log,
+    });
   }
 
   /** The runtime has started. Resolves when the node's API answers; it comes to its cluster after that. */
   async start(): Promise<void> {
-    const { config, network, images, volumes, telemetry, manager, log } = this.#options;
+    const { config, network, images, volumes, telemetry, log } = this.#options;
     await Promise.all([images.start(), volumes.start(), telemetry.start(), network.start()]);
     this.#events.start();
     this.#engine.start();
-    if (this.#managesCluster()) manager.start();
+    this.#swarm.start();
+    // Without a cluster nobody sends a program, and containers need the node's own network all the same.
+    if (this.#swarm.status().state === 'inactive') await network.apply(idleProgram());
     await this.#frontDoor.start();
     log('info', 'agent started', { socket: config.apiSocket });
-    void this.#comeToCluster();
   }
 
   /** Resolves when the node is back in its cluster, or has waited long enough for it. */
   async firstSession(waitMsMax: number): Promise<void> {
-    const signal = AbortSignal.any([this.#inSession.signal, this.#stopping.signal]);
+    const { member } = this.#swarm;
+    if (member === undefined) return;
+    const signal = AbortSignal.any([member.inSession, this.#stopping.signal]);
     if (signal.aborted) return;
     await new Promise<void>((resolve) => {
       const timer = setTimeout(resolve, waitMsMax);
@@ -105,59 +126,19 @@ export class NodeAgent {
     await this.#end({ stopContainers: false });
   }
 
-  async #comeToCluster(): Promise<void> {
-    const { config, nowMs, fraction, log } = this.#options;
-    const options = { config, nowMs: () => nowMs(), fraction: () => fraction(), log };
-    try {
-      const identity = await obtainIdentity(options, this.#stopping.signal);
-      const keeper = new IdentityKeeper(options, identity, (renewed) => {
-        const { clusterId } = renewed.identity;
-        this.#frontDoor
-          .useIdentity({ ...renewed, clusterId })
-          .catch((error: unknown) => log('error', 'the engine port keeps its old certificate', { error }));
-      });
-      await this.#frontDoor.useIdentity({ ...identity, clusterId: identity.identity.clusterId });
-      keeper.start();
-      this.#keeper = keeper;
-      this.#link = new ClusterLink({
-        ...this.#options,
-        identity: keeper,
-        description: describeNode(config, productVersion),
-        events: this.#events,
-        volumes: this.#engine.taskVolumes,
-        sessionBegun: () => this.#inSession.abort(),
-      });
-      this.#link.start();
-    } catch (error) {
-      if (this.#stopping.signal.aborted) return;
-      this.#joinError = error instanceof Error ? error.message : String(error);
-      log('error', 'this node cannot come to its cluster', { error });
-    }
-  }
-
-  /** By its certificate once it has one; before, a node that is to make the cluster does. */
-  #managesCluster(): boolean {
-    const { config } = this.#options;
-    const identity = readNodeIdentity(config.stateDir);
-    return identity ? identity.identity.role === 'manager' : config.membership.kind === 'init';
-  }
-
-  #nodeId(): NodeId | undefined {
-    return this.#keeper?.identity.identity.nodeId;
-  }
-
-  #status(): NodeStatus {
-    const identity = this.#keeper?.identity.identity;
-    const addresses = managerAddresses(this.#options.config);
-    const own = `${this.#options.config.address}:${this.#options.config.clusterPort}`;
-    const managers = addresses.map((address) => ({
-      nodeId: identity && address === own ? identity.nodeId : '',
-      address,
-    }));
-    if (identity) return { state: 'active', nodeId: identity.nodeId, role: identity.role, managers };
-    if (this.#joinError !== undefined) return { state: 'error', error: this.#joinError, managers };
-    const role = this.#options.config.membership.kind === 'init' ? 'manager' : 'worker';
-    return { state: 'pending', role, managers };
+  #member(state: SwarmState, how: { joinWaitMsMax?: number }): ClusterMember {
+    const { config, fraction } = this.#options;
+    const own = { nodeId: '', address: `${state.address}:${state.clusterPort}` };
+    return new ClusterMember({
+      ...this.#options,
+      ...how,
+      config: memberConfig(config, state),
+      managers: new KnownManagers(state.managers.length > 0 ? state.managers : [own], fraction()),
+      events: this.#events,
+      volumes: this.#engine.taskVolumes,
+      useIdentity: (identity) => this.#frontDoor.useIdentity(identity),
+      keepManagers: (peers) => this.#swarm.keepManagers([...peers]),
+    });
   }
 
   /** Once, whoever asks first: a second request waits for the first. */
@@ -170,8 +151,7 @@ export class NodeAgent {
     const { runtime, network, manager, telemetry, log, exit } = this.#options;
     log('info', 'stopping', how);
     this.#stopping.abort();
-    this.#keeper?.stop();
-    this.#link?.stop();
+    this.#swarm.stop();
     this.#events.stop();
     this.#engine.stop();
     const attempt = async (what: string, action: () => Promise<unknown>): Promise<void> => {

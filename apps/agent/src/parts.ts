@@ -13,7 +13,6 @@ import { NodeAgent } from './node-agent.js';
 
 export interface AgentParts {
   config: NodeConfig;
-  configFile: string;
   managerMain: string;
   runtime: ContainerRuntime;
   nowMs(): number;
@@ -54,7 +53,6 @@ export function createAgent(parts: AgentParts): NodeAgent {
     telemetry: createTelemetry(),
     manager: new ManagerProcess({
       config,
-      configFile: parts.configFile,
       mainFile: parts.managerMain,
       fraction,
       log,

@@ -17,8 +17,12 @@ export interface NodeConfig {
   /** gRPC port of a manager and engine port of every node, both with mutual TLS. */
   clusterPort: number;
   enginePort: number;
-  /** How the node comes to the cluster on its first start; ignored once it has an identity on disk. */
+  /**
+   * How the node comes to a cluster on its first start; ignored once its state folder says what it has become.
+   * `none`: it serves containers and images, and waits for `docker swarm init` or `join`.
+   */
   membership:
+    | { kind: 'none' }
     | {
         kind: 'init';
         addressPools: string[];
@@ -26,7 +30,12 @@ export interface NodeConfig {
         dataPathPort: number;
         heartbeatPeriodMs?: number;
       }
-    | { kind: 'join'; token: string; remoteAddresses: string[] };
+    | {
+        kind: 'join';
+        token: string;
+        remoteAddresses: string[];
+        availability?: 'active' | 'pause' | 'drain';
+      };
   /** Below each cgroup v1 controller, or below the cgroup2 mount: `/enxame/<cluster>/<node>`. */
   cgroupParent: string;
   network: {

@@ -38,6 +38,8 @@ export interface NodeNetworkOptions {
 export interface NodeNetwork {
   /** Makes the table, rules and DNS server; recovers from what an earlier run left. */
   start(): Promise<void>;
+  /** The node has another underlay address from now on. The next program is built with it. */
+  useAddress(address: string): void;
   /** Stops the DNS server only; the kernel keeps balancing. */
   close(): Promise<void>;
   /** Removes every kernel object of this node. */

@@ -117,7 +117,7 @@ describe('rpc', () => {
     const client = createRpcClient(caRpc.CertificateAuthorityClient, target, { kind: 'unverified' });
     const error = await callUnary<caRpc.IssueRequest, caRpc.IssueReply>(
       client.issueCertificate.bind(client),
-      { requestPem: '', joinToken: '', hostname: '', address: '' },
+      { requestPem: '', joinToken: '', hostname: '', address: '', availability: '' },
       { timeoutMs: 5000 },
     ).catch((reason: unknown) => reason);
     client.close();

@@ -48,7 +48,11 @@ const rules: Rule[] = [
     (c) => ['debug', 'info', 'warn', 'error'].includes(c.logLevel),
     'must be debug, info, warn or error',
   ],
-  ['membership.kind', (c) => ['init', 'join'].includes(c.membership?.kind), 'must be init or join'],
+  [
+    'membership.kind',
+    (c) => ['none', 'init', 'join'].includes(c.membership?.kind),
+    'must be none, init or join',
+  ],
   [
     'membership.remoteAddresses',
     (c) => c.membership?.kind !== 'join' || (c.membership.remoteAddresses?.length ?? 0) > 0,

@@ -16,14 +16,20 @@ import { ca, callUnary, createRpcClient, type ClientTls } from '#libs/rpc';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Backoff } from '../session/backoff.js';
 import type { Log } from './log.js';
-import { postToManager } from './manager-socket.js';
+import { callManager } from './manager-socket.js';
 
 export interface IdentityOptions {
   config: NodeConfig;
+  /** host:port of the managers that may be asked, as far as they are known now. */
+  managers(): readonly string[];
+  /** How long a first join may go without reaching any manager; absent: for ever. */
+  joinWaitMsMax?: number;
   nowMs(): number;
   fraction(): number;
   log: Log;
 }
+
+export const notInSwarm = 'This node is not part of a swarm';
 
 const callTimeoutMs = 10_000;
 const joinBackoff = { firstMs: 100, maxMs: 5_000 };
@@ -36,12 +42,6 @@ const timerMsMax = 24 * 24 * 3_600_000;
 export function mutualTls(identity: NodeIdentity): Extract<ClientTls, { kind: 'mutual' }> {
   const { keyPem, certificatePem, rootCertificatePem } = identity;
   return { kind: 'mutual', keyPem, certificatePem, rootCertificatePem, serverName: managerServerName };
-}
-
-export function managerAddresses(config: NodeConfig): string[] {
-  return config.membership.kind === 'join'
-    ? config.membership.remoteAddresses
-    : [`${config.address}:${config.clusterPort}`];
 }
 
 /**
@@ -58,6 +58,7 @@ export async function obtainIdentity(options: IdentityOptions, signal: AbortSign
     });
   }
   const { membership } = config;
+  if (membership.kind === 'none') throw new EnxameError('failed-precondition', notInSwarm);
   // The key goes to disk first: a join whose answer is lost is tried again as the same node.
   const { keyPem, requestPem } = await createCertificateRequest(readPendingKey(config.stateDir));
   writePendingKey(config.stateDir, keyPem);
@@ -65,18 +66,20 @@ export async function obtainIdentity(options: IdentityOptions, signal: AbortSign
     ...(membership.kind === 'init' ? localBackoff : joinBackoff),
     fraction: options.fraction,
   });
+  const giveUpAtMs = options.nowMs() + (options.joinWaitMsMax ?? Number.POSITIVE_INFINITY);
   for (let attempt = 0; ; attempt++) {
     signal.throwIfAborted();
     try {
       const issued =
         membership.kind === 'init'
           ? await askOwnManager(config, requestPem)
-          : await join(config, membership, requestPem, attempt);
+          : await join(options, membership, { requestPem, attempt });
       const identity = writeNodeIdentity(config.stateDir, { keyPem, ...issued });
       log('info', 'certificate issued', { node: identity.identity.nodeId, role: identity.identity.role });
       return identity;
     } catch (error) {
       if (isEnxameError(error) && !mayHeal(error)) throw error;
+      if (options.nowMs() >= giveUpAtMs) throw error;
       log('debug', 'no certificate yet', { reason: describeError(error) });
       await sleep(backoff.next(), undefined, { signal });
     }
@@ -94,23 +97,28 @@ interface IssuedPems {
 }
 
 async function askOwnManager(config: NodeConfig, requestPem: string): Promise<IssuedPems> {
-  const answer = await postToManager(config.managerSocket, '/_enxame/local-certificate', { requestPem });
-  const { certificatePem, rootCertificatePem } = answer as Partial<IssuedPems>;
-  if (!certificatePem || !rootCertificatePem) {
-    throw new EnxameError('unavailable', 'the manager answered without a certificate');
+  const { status, body } = await callManager(config.managerSocket, {
+    method: 'POST',
+    path: '/_enxame/local-certificate',
+    body: { requestPem },
+    waitMs: callTimeoutMs,
+  });
+  const { certificatePem, rootCertificatePem } = (body ?? {}) as Partial<IssuedPems>;
+  if (status >= 300 || !certificatePem || !rootCertificatePem) {
+    throw new EnxameError('unavailable', `the manager answered ${status} without a certificate`);
   }
   return { certificatePem, rootCertificatePem };
 }
 
 async function join(
-  config: NodeConfig,
+  options: IdentityOptions,
   membership: Extract<NodeConfig['membership'], { kind: 'join' }>,
-  requestPem: string,
-  attempt: number,
+  { requestPem, attempt }: { requestPem: string; attempt: number },
 ): Promise<IssuedPems> {
-  const token = parseJoinToken(membership.token);
-  const target = membership.remoteAddresses[attempt % membership.remoteAddresses.length];
-  if (!target) throw new EnxameError('invalid-argument', 'remoteAddresses: at least one is required to join');
+  const { token: joinToken, availability = '' } = membership;
+  const { nodeName: hostname, address } = options.config;
+  const token = parseJoinToken(joinToken);
+  const target = managerInTurn(options, attempt);
   const { rootCertificatePem } = await callCa(target, { kind: 'unverified' }, (client) =>
     callUnary<ca.RootCertificateRequest, ca.RootCertificateReply>(
       client.getRootCertificate.bind(client),
@@ -125,10 +133,17 @@ async function join(
     (client) =>
       callUnary<ca.IssueRequest, ca.IssueReply>(
         client.issueCertificate.bind(client),
-        { requestPem, joinToken: membership.token, hostname: config.nodeName, address: config.address },
+        { requestPem, joinToken, hostname, address, availability },
         { timeoutMs: callTimeoutMs },
       ),
   );
+}
+
+function managerInTurn({ managers }: IdentityOptions, attempt: number): string {
+  const known = managers();
+  const target = known[attempt % known.length];
+  if (target === undefined) throw new EnxameError('unavailable', 'no manager is known');
+  return target;
 }
 
 async function callCa<Reply>(
@@ -144,13 +159,16 @@ async function callCa<Reply>(
   }
 }
 
-/** Renews the certificate at 50 to 80 % of its life, for as long as the process lives. */
+/** Renews the certificate at 50 to 80 % of its life, and when asked, for as long as the process lives. */
 export class IdentityKeeper {
   readonly #options: IdentityOptions;
   readonly #onRenewed: (identity: NodeIdentity) => void;
   readonly #backoff: Backoff;
   #identity: NodeIdentity;
   #timer: NodeJS.Timeout | undefined;
+  #renewing: Promise<void> | undefined;
+  #attempts = 0;
+  #stopped = false;
 
   constructor(options: IdentityOptions, identity: NodeIdentity, onRenewed: (identity: NodeIdentity) => void) {
     this.#options = options;
@@ -169,14 +187,25 @@ export class IdentityKeeper {
   }
 
   stop(): void {
+    this.#stopped = true;
     clearTimeout(this.#timer);
   }
 
+  /** Does not wait for the time to come: what the certificate says has changed. Never rejects. */
+  renewNow(): Promise<void> {
+    clearTimeout(this.#timer);
+    this.#renewing ??= this.#renew().finally(() => {
+      this.#renewing = undefined;
+    });
+    return this.#renewing;
+  }
+
   #wait(delayMs: number): void {
+    if (this.#stopped) return;
     const partMs = Math.min(delayMs, timerMsMax);
     this.#timer = setTimeout(() => {
       if (delayMs > partMs) this.#wait(delayMs - partMs);
-      else void this.#renew();
+      else void this.renewNow();
     }, partMs);
     this.#timer.unref();
   }
@@ -185,15 +214,16 @@ export class IdentityKeeper {
     const { config, log } = this.#options;
     try {
       const { keyPem, requestPem } = await createCertificateRequest();
-      const target = managerAddresses(config)[0] ?? '';
+      const target = managerInTurn(this.#options, this.#attempts++);
       const issued = await callCa(target, mutualTls(this.#identity), (client) =>
         callUnary<ca.IssueRequest, ca.IssueReply>(
           client.issueCertificate.bind(client),
-          { requestPem, joinToken: '', hostname: '', address: '' },
+          { requestPem, joinToken: '', hostname: '', address: '', availability: '' },
           { timeoutMs: callTimeoutMs },
         ),
       );
       const { certificatePem, rootCertificatePem } = issued;
+      if (this.#stopped) return;
       this.#identity = writeNodeIdentity(config.stateDir, { keyPem, certificatePem, rootCertificatePem });
       this.#backoff.reset();
       this.#onRenewed(this.#identity);

@@ -4,7 +4,7 @@
  */
 import type { NodeConfig } from '#libs/model';
 import { spawn } from 'node:child_process';
-import { closeSync, mkdirSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { closeSync, mkdirSync, openSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Backoff } from '../session/backoff.js';
@@ -13,7 +13,6 @@ import { isListening } from './manager-socket.js';
 
 export interface ManagerProcessOptions {
   config: Pick<NodeConfig, 'stateDir' | 'runDir' | 'managerSocket'>;
-  configFile: string;
   /** The manager's compiled main file. */
   mainFile: string;
   fraction(): number;
@@ -30,6 +29,8 @@ export class ManagerProcess {
   readonly #options: ManagerProcessOptions;
   readonly #backoff: Backoff;
   readonly #pidFile: string;
+  /** The configuration it is started with: the node's own, with what the node has become. */
+  readonly #configFile: string;
   #wanted = false;
   #timer: NodeJS.Timeout | undefined;
 
@@ -37,11 +38,19 @@ export class ManagerProcess {
     this.#options = options;
     this.#backoff = new Backoff({ ...restartBackoff, fraction: options.fraction });
     this.#pidFile = join(options.config.runDir, 'manager.pid');
+    this.#configFile = join(options.config.stateDir, 'manager.json');
   }
 
   /** Finds the living manager or starts one. */
-  start(): void {
+  start(config: NodeConfig): void {
+    mkdirSync(config.stateDir, { recursive: true, mode: 0o700 });
+    writeFileSync(`${this.#configFile}.new`, `${JSON.stringify(config, null, 2)}\n`, { mode: 0o600 });
+    renameSync(`${this.#configFile}.new`, this.#configFile);
     this.#wanted = true;
+    this.#findOrSpawn();
+  }
+
+  #findOrSpawn(): void {
     const pid = this.#livingPid();
     if (pid === undefined) {
       this.#spawn();
@@ -76,14 +85,14 @@ export class ManagerProcess {
   }
 
   #spawn(): void {
-    const { config, configFile, mainFile, log } = this.#options;
+    const { config, mainFile, log } = this.#options;
     mkdirSync(config.runDir, { recursive: true, mode: 0o700 });
     mkdirSync(config.stateDir, { recursive: true, mode: 0o700 });
     const output = openSync(join(config.stateDir, 'manager.log'), 'a', 0o600);
     const startedAt = performance.now();
     const child = spawn(
       process.execPath,
-      [mainFile, '--config', configFile],
+      [mainFile, '--config', this.#configFile],
       // A session of its own: it must not end with this process or with the terminal.
       { detached: true, stdio: ['ignore', output, output] },
     );
@@ -106,7 +115,7 @@ export class ManagerProcess {
   #startAgain(): void {
     if (!this.#wanted) return;
     clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => this.start(), this.#backoff.next());
+    this.#timer = setTimeout(() => this.#findOrSpawn(), this.#backoff.next());
   }
 
   /** Only a parent is told of an exit; for a process found running this one has to look. */
@@ -123,8 +132,8 @@ export class ManagerProcess {
     const pid = Number(readIfPresent(this.#pidFile)?.trim());
     if (!Number.isInteger(pid) || pid <= 1) return undefined;
     const arguments_ = readIfPresent(`/proc/${pid}/cmdline`)?.split('\0') ?? [];
-    const { mainFile, configFile } = this.#options;
-    return arguments_.includes(mainFile) && arguments_.includes(configFile) ? pid : undefined;
+    const { mainFile } = this.#options;
+    return arguments_.includes(mainFile) && arguments_.includes(this.#configFile) ? pid : undefined;
   }
 }
 

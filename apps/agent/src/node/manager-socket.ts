@@ -3,21 +3,39 @@ import { EnxameError } from '#libs/model';
 import { request } from 'node:http';
 import { connect } from 'node:net';
 
-const timeoutMs = 10_000;
-const answerBytesMax = 1024 * 1024;
+const probeWaitMs = 10_000;
+const answerBytesMax = 64 * 1024 * 1024;
 
-/** Posts JSON. Rejects with `unavailable` when nobody listens or the answer is an error. */
-export function postToManager(socketPath: string, path: string, body: unknown): Promise<unknown> {
+export interface ManagerCall {
+  method: 'GET' | 'POST';
+  /** With its query. */
+  path: string;
+  body?: unknown;
+  waitMs: number;
+}
+
+export interface ManagerAnswer {
+  status: number;
+  /** Undefined for an empty answer. */
+  body: unknown;
+}
+
+/** Sends and reads JSON. Rejects with `unavailable` when nobody listens or the answer is none; any status resolves. */
+export function callManager(socketPath: string, call: ManagerCall): Promise<ManagerAnswer> {
   return new Promise((resolve, reject) => {
-    const fail = (reason: string, cause?: unknown): void =>
-      reject(new EnxameError('unavailable', `the manager of this node: ${reason}`, { cause }));
-    const call = request(
+    const fail = (error: Error): void =>
+      reject(
+        new EnxameError('unavailable', `cannot reach ${socketPath}: ${error.message}`, { cause: error }),
+      );
+    const payload = call.body === undefined ? undefined : JSON.stringify(call.body);
+    const sent = request(
       {
         socketPath,
-        path,
-        method: 'POST',
-        timeout: timeoutMs,
-        headers: { 'content-type': 'application/json' },
+        path: call.path,
+        method: call.method,
+        agent: false,
+        timeout: call.waitMs,
+        headers: payload === undefined ? {} : { 'content-type': 'application/json' },
       },
       (answer) => {
         const chunks: Buffer[] = [];
@@ -27,24 +45,23 @@ export function postToManager(socketPath: string, path: string, body: unknown): 
           if (bytes > answerBytesMax) answer.destroy(new Error(`answer over ${answerBytesMax} bytes`));
           else chunks.push(chunk);
         });
-        answer.on('error', (error) => fail(error.message, error));
+        answer.on('error', fail);
         answer.on('end', () => {
           const text = Buffer.concat(chunks).toString('utf8');
-          if (answer.statusCode === undefined || answer.statusCode >= 300) {
-            fail(`status ${answer.statusCode ?? 'unknown'} for ${path}: ${text.slice(0, 500)}`);
-            return;
-          }
           try {
-            resolve(JSON.parse(text));
+            resolve({
+              status: answer.statusCode ?? 500,
+              body: text === '' ? undefined : (JSON.parse(text) as unknown),
+            });
           } catch (error) {
-            fail(`${path} did not answer with JSON`, error);
+            fail(error instanceof Error ? error : new Error(String(error)));
           }
         });
       },
     );
-    call.on('timeout', () => call.destroy(new Error(`no answer within ${timeoutMs} ms`)));
-    call.on('error', (error) => fail(error.message, error));
-    call.end(JSON.stringify(body));
+    sent.on('timeout', () => sent.destroy(new Error(`no answer in ${call.waitMs} ms`)));
+    sent.on('error', fail);
+    sent.end(payload);
   });
 }
 
@@ -56,7 +73,7 @@ export function isListening(socketPath: string): Promise<boolean> {
       socket.destroy();
       resolve(listening);
     };
-    socket.setTimeout(timeoutMs, () => done(false));
+    socket.setTimeout(probeWaitMs, () => done(false));
     socket.once('connect', () => done(true));
     socket.once('error', () => done(false));
   });

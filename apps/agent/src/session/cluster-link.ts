@@ -8,9 +8,11 @@ import type { NodeNetwork } from '#libs/network';
 import type { session } from '#libs/rpc';
 import type { ContainerRuntime } from '#libs/runtime';
 import type { NodeEvents } from '../engine/events/node-events.js';
-import { managerAddresses, type IdentityKeeper } from '../node/identity.js';
+import type { IdentityKeeper } from '../node/identity.js';
 import type { Log } from '../node/log.js';
 import { StatsSampler } from '../node/stats-sampler.js';
+import type { NodeRole } from '#libs/pki';
+import type { KnownManagers } from '../swarm/known-managers.js';
 import type { TaskVolumes } from '../tasks/ports.js';
 import { TaskRecords } from '../tasks/task-records.js';
 import { TaskWorker } from '../tasks/task-worker.js';
@@ -21,6 +23,7 @@ import { SessionClient } from './session-client.js';
 export interface ClusterLinkOptions {
   config: NodeConfig;
   identity: IdentityKeeper;
+  managers: KnownManagers;
   description: NodeDescription;
   runtime: ContainerRuntime;
   images: ImageStore;
@@ -28,6 +31,7 @@ export interface ClusterLinkOptions {
   volumes: TaskVolumes;
   events: NodeEvents;
   sessionBegun(): void;
+  onStanding(standing: { role: NodeRole; managersChanged: boolean }): void;
   nowMs(): number;
   fraction(): number;
   log: Log;
@@ -70,7 +74,7 @@ export class ClusterLink {
       log,
     });
     this.#session = new SessionClient({
-      managers: managerAddresses(config),
+      managers: options.managers,
       identity: () => identity.identity,
       address: config.address,
       enginePort: config.enginePort,
@@ -85,6 +89,7 @@ export class ClusterLink {
           this.#worker.assign({ tasks: this.#set.tables.task, revisions: this.#set.tables.revision });
         }
       },
+      onStanding: (standing) => options.onStanding(standing),
       onUnknownTasks: (taskIds) => taskIds.forEach((taskId) => this.#worker.forget(taskId)),
       onConnection: (connected) => {
         log('info', connected ? 'session begun' : 'session ended');
@@ -113,6 +118,11 @@ export class ClusterLink {
     this.#session.start();
   }
 
+  /** Tells the leader that this node leaves for good. */
+  farewell(): Promise<void> {
+    return this.#session.farewell();
+  }
+
   /** Leaves the cluster's sight; containers and the kernel's network stay as they are. */
   stop(): void {
     for (const stop of this.#stops.splice(0)) stop();
@@ -120,10 +130,6 @@ export class ClusterLink {
     this.#session.stop();
     this.#worker.close();
     this.#sync.close();
-  }
-
-  get connected(): boolean {
-    return this.#session.connected;
   }
 
   /** Nodes that hold an image, as sources to fetch it from. */

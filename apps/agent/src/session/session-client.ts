@@ -14,16 +14,16 @@ import {
   type TaskState,
   type TaskStatusReport,
 } from '#libs/model';
-import { managerServerName, type NodeIdentity } from '#libs/pki';
+import { managerServerName, type NodeIdentity, type NodeRole } from '#libs/pki';
 import { createRpcClient, fromServiceError, session } from '#libs/rpc';
 import type { ClientDuplexStream } from '@grpc/grpc-js';
 import type { Log } from '../node/log.js';
+import type { KnownManagers } from '../swarm/known-managers.js';
 import { assignmentKinds } from './assignment-set.js';
 import { Backoff } from './backoff.js';
 
 export interface SessionClientOptions {
-  /** host:port of the managers to try, in turn. */
-  managers: readonly string[];
+  managers: KnownManagers;
   /** Read at every connection: certificates are renewed. */
   identity(): NodeIdentity;
   address: string;
@@ -36,6 +36,8 @@ export interface SessionClientOptions {
   images(): session.ImageEntry[];
   onAssignment(delta: AssignmentDelta): void;
   onUnknownTasks(taskIds: TaskId[]): void;
+  /** What this node is in its cluster. The managers are known to `managers` already. */
+  onStanding(standing: { role: NodeRole; managersChanged: boolean }): void;
   onConnection(connected: boolean): void;
   nowMs(): number;
   /** In [0, 1). */
@@ -56,7 +58,9 @@ const stepWaitMs = 15;
 const steps: ReadonlySet<TaskState> = new Set(['accepted', 'preparing', 'starting']);
 const eventsKeptMax = 256;
 const queryTimeoutMs = 3_000;
-const backoffLimits = { firstMs: 100, maxMs: 2_000 };
+const backoffLimits = { firstMs: 100, maxMs: 1_000 };
+const redirectSpreadMs = 100;
+const farewellWaitMs = 1_000;
 
 export class SessionClient {
   readonly #options: SessionClientOptions;
@@ -67,7 +71,6 @@ export class SessionClient {
   #events: ClusterEvent[] = [];
   readonly #queries = new Map<number, (locations: session.ImageLocation[]) => void>();
   #nextQuery = 1;
-  #nextManager = 0;
   #client: InstanceType<typeof session.AgentSessionClient> | undefined;
   #stream: Stream | undefined;
   #registered = false;
@@ -99,6 +102,22 @@ export class SessionClient {
     clearTimeout(this.#reconnect);
     this.#stream?.end();
     this.#leave();
+  }
+
+  /** Tells the leader that this node does not come back, and waits a moment for it to have heard. */
+  async farewell(): Promise<void> {
+    const stream = this.#stream;
+    if (!this.#registered || stream === undefined) return;
+    this.#started = false;
+    this.#send({ $case: 'farewell', farewell: {} });
+    stream.end();
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, farewellWaitMs);
+      stream.once('end', () => {
+        clearTimeout(timer);
+        resolve();
+      });
+    });
   }
 
   /**
@@ -150,8 +169,8 @@ export class SessionClient {
 
   #connect(): void {
     const { managers, log } = this.#options;
-    const target = managers[this.#nextManager++ % managers.length];
-    if (!target) throw new EnxameError('invalid-argument', 'no manager address is known');
+    const target = managers.next();
+    if (target === undefined) throw new EnxameError('invalid-argument', 'no manager address is known');
     const identity = this.#options.identity();
     const client = createRpcClient(session.AgentSessionClient, target, {
       kind: 'mutual',
@@ -236,11 +255,30 @@ export class SessionClient {
         case 'imageLocations':
           this.#queries.get(body.imageLocations.queryId)?.(body.imageLocations.locations);
           break;
+        case 'standing': {
+          const managersChanged = this.#options.managers.replace(body.standing.managers);
+          const role = body.standing.role === 'manager' ? 'manager' : 'worker';
+          this.#options.onStanding({ role, managersChanged });
+          break;
+        }
+        case 'redirect':
+          this.#redirected(body.redirect);
+          break;
       }
     } catch (error) {
       this.#options.log('error', 'a message of the leader could not be used; connecting anew', { error });
       this.#comeBack();
     }
+  }
+
+  /** To the leader at once, each node a little apart; where there is none, back to trying one after the other. */
+  #redirected({ leaderAddress, managers }: session.Redirect): void {
+    this.#options.managers.replace(managers);
+    this.#leave();
+    if (!this.#started) return;
+    if (leaderAddress !== '') this.#options.managers.sendTo(leaderAddress);
+    const delayMs = leaderAddress === '' ? this.#backoff.next() : redirectSpreadMs * this.#options.fraction();
+    this.#reconnect = setTimeout(() => this.#connect(), delayMs);
   }
 
   #welcome(heartbeatPeriodMs: number): void {

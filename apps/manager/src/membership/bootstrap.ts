@@ -64,6 +64,7 @@ export function bootstrapChanges(config: NodeConfig, facts: BootstrapFacts): Cha
       role: 'manager',
       hostname: config.nodeName,
       address: config.address,
+      availability: 'active',
     }),
     manager: { raftId: facts.raftId, address: `${config.address}:${config.clusterPort}` },
   };
@@ -79,17 +80,20 @@ export function bootstrapChanges(config: NodeConfig, facts: BootstrapFacts): Cha
   ];
 }
 
-/** A node as it is before its agent has told anything about itself. */
-export function newNode(options: {
+export interface NewNodeFacts {
   id: NodeId;
   index: number;
   role: 'worker' | 'manager';
   hostname: string;
   address: string;
-}): Draft<Node> {
+  availability: 'active' | 'pause' | 'drain';
+}
+
+/** A node as it is before its agent has told anything about itself. */
+export function newNode(options: NewNodeFacts): Draft<Node> {
   return {
     id: options.id,
-    spec: { Labels: {}, Role: options.role, Availability: 'active' },
+    spec: { Labels: {}, Role: options.role, Availability: options.availability },
     index: options.index,
     description: {
       hostname: options.hostname,

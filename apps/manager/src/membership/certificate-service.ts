@@ -30,10 +30,10 @@ export function certificateService(membership: Membership): RpcService {
     ) => {
       answer(async () => {
         const caller = certifiedCaller(call);
-        const { requestPem, joinToken, hostname, address } = call.request;
+        const { requestPem, joinToken, hostname, address, availability } = call.request;
         const issued = caller
           ? await membership.renew(caller, requestPem)
-          : await membership.join({ requestPem, token: joinToken, hostname, address });
+          : await membership.join({ requestPem, token: joinToken, hostname, address, availability });
         return {
           nodeId: issued.nodeId,
           certificatePem: issued.certificatePem,

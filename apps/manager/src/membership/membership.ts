@@ -28,7 +28,8 @@ import {
 } from '#libs/pki';
 import type { ServerTls } from '#libs/rpc';
 import { isIPv4 } from 'node:net';
-import { bootstrapChanges, newNode, nextNodeIndex, nodeIndexMax } from './bootstrap.js';
+import { bootstrapChanges, newNode, nextNodeIndex, nodeIndexMax, type NewNodeFacts } from './bootstrap.js';
+import { roleOf } from './role.js';
 import type { Clock, Log, Random } from './ports.js';
 
 export interface MembershipOptions {
@@ -116,7 +117,7 @@ export class Membership {
   /** A new certificate for a node that showed its present one. */
   async renew(caller: CertifiedIdentity, requestPem: string): Promise<IssuedCertificate> {
     const node = this.admit(caller);
-    return this.#issue(await checkCertificateRequest(requestPem), node.id, node.spec.Role);
+    return this.#issue(await checkCertificateRequest(requestPem), node.id, roleOf(node));
   }
 
   /** Lets a node in by its token. The same key is the same node: a join whose answer was lost can be tried again. */
@@ -125,6 +126,8 @@ export class Membership {
     token: string;
     hostname: string;
     address: string;
+    /** Empty: active. */
+    availability: string;
   }): Promise<IssuedCertificate> {
     parseJoinToken(options.token);
     const role = roleOfToken(options.token, this.#cluster().joinTokens);
@@ -140,9 +143,16 @@ export class Membership {
     }
     if (!isIPv4(options.address))
       throw new EnxameError('invalid-argument', 'address: must be an IPv4 address');
+    const availability = options.availability || 'active';
+    if (!isAvailability(availability)) {
+      throw new EnxameError('invalid-argument', 'availability: must be active, pause or drain');
+    }
     const request = await checkCertificateRequest(options.requestPem);
     const nodeId = objectIdFromBytes<NodeId>(request.fingerprint);
-    const turn = this.#joining.then(() => this.#admitNew(nodeId, role, options.hostname, options.address));
+    const { hostname, address } = options;
+    const turn = this.#joining.then(() =>
+      this.#admitNew({ id: nodeId, role, hostname, address, availability }),
+    );
     this.#joining = turn.catch(() => undefined);
     await turn;
     return this.#issue(request, nodeId, role);
@@ -179,10 +189,10 @@ export class Membership {
     log('info', 'cluster made', { cluster: store.view().cluster?.id, node: nodeId });
   }
 
-  async #admitNew(nodeId: NodeId, role: 'worker', hostname: string, address: string): Promise<void> {
+  async #admitNew(facts: Omit<NewNodeFacts, 'index'>): Promise<void> {
     const { store, log } = this.#options;
     const view = store.view();
-    if (view.nodes.get(nodeId)) return;
+    if (view.nodes.get(facts.id)) return;
     const index = nextNodeIndex(view);
     if (index === undefined) {
       throw new EnxameError(
@@ -190,10 +200,8 @@ export class Membership {
         `the cluster has ${nodeIndexMax} nodes, the most it can have`,
       );
     }
-    await store.propose([
-      { op: 'put', table: 'nodes', object: newNode({ id: nodeId, index, role, hostname, address }) },
-    ]);
-    log('info', 'node joined', { node: nodeId, hostname, address, role });
+    await store.propose([{ op: 'put', table: 'nodes', object: newNode({ ...facts, index }) }]);
+    log('info', 'node joined', { node: facts.id, hostname: facts.hostname, role: facts.role });
   }
 
   async #issue(
@@ -249,4 +257,8 @@ export class Membership {
     if (!cluster) throw new EnxameError('unavailable', 'the cluster is not known yet');
     return cluster;
   }
+}
+
+function isAvailability(value: string): value is 'active' | 'pause' | 'drain' {
+  return value === 'active' || value === 'pause' || value === 'drain';
 }

@@ -57,6 +57,13 @@ describe('node states', () => {
       'disconnected: the session of the node ended',
     ],
     ['hung up for good', stored('disconnected'), seen(false, 0, true), {}, 'down: heartbeat failure'],
+    [
+      'left for good',
+      stored('ready'),
+      { ...seen(false, 9_999, true), left: true },
+      {},
+      'down: the node has left the cluster',
+    ],
     ['down stays down while silent', stored('down'), seen(false, 7_000), {}, 'nothing'],
     [
       'not seen by a new leader',

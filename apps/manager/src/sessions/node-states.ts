@@ -6,6 +6,8 @@ export interface NodeObservation {
   connected: boolean;
   /** The session was ended by the node's side, not by this manager for its silence. */
   hungUp: boolean;
+  /** The node said that it does not come back. */
+  left?: boolean;
   /** Time of the last message of any session of this manager's life. */
   lastHeardMs: number;
   registration: { description: NodeDescription; address: string };
@@ -55,6 +57,7 @@ function observedStatus(
 ): Node['status'] {
   const address = observation?.registration.address ?? node.status.address;
   const status = (state: NodeState, message: string): Node['status'] => ({ state, message, address });
+  if (observation?.left) return status('down', 'the node has left the cluster');
   if (observation?.connected) return status('ready', '');
   if (node.status.state === 'down') return node.status;
   if (observation) {

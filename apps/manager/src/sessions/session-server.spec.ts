@@ -20,11 +20,13 @@ import { session } from '#libs/rpc';
 import { expect } from 'chai';
 import { randomBytes } from 'node:crypto';
 import { mkdtempSync, rmSync } from 'node:fs';
+import { createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { obtainIdentity } from '../../../agent/src/node/identity.js';
 import { AssignmentSet } from '../../../agent/src/session/assignment-set.js';
 import { SessionClient } from '../../../agent/src/session/session-client.js';
+import { KnownManagers } from '../../../agent/src/swarm/known-managers.js';
 import { Membership } from '../membership/membership.js';
 import { MemoryStore } from './memory-store.js';
 import { SessionServer } from './session-server.js';
@@ -42,6 +44,14 @@ async function until(what: string, predicate: () => boolean): Promise<void> {
   }
 }
 
+async function freePort(): Promise<number> {
+  const server = createServer();
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const { port } = server.address() as AddressInfo;
+  await new Promise((resolve) => server.close(resolve));
+  return port;
+}
+
 /** An agent's end: the set it was told, and what it does when told. */
 class TestAgent {
   readonly set = new AssignmentSet();
@@ -49,13 +59,14 @@ class TestAgent {
   readonly client: SessionClient;
   readonly statuses = new Map<TaskId, TaskState>();
   unknown: string[] = [];
+  role: string | undefined;
   images: session.ImageEntry[] = [];
   /** False: the node's kernel never takes a program. */
   applies = true;
 
   constructor(identity: NodeIdentity, port: number, address: string) {
     this.client = new SessionClient({
-      managers: [`127.0.0.1:${port}`],
+      managers: new KnownManagers([{ nodeId: '', address: `127.0.0.1:${port}` }], 0),
       identity: () => identity,
       address,
       enginePort: 2378,
@@ -73,6 +84,7 @@ class TestAgent {
         this.set.apply(delta);
         if (this.applies) this.client.applied(delta.generation);
       },
+      onStanding: ({ role }) => (this.role = role),
       onUnknownTasks: (taskIds) => this.unknown.push(...taskIds),
       onConnection: () => undefined,
       nowMs: () => Date.now(),
@@ -118,7 +130,7 @@ describe('sessions', () => {
     apiSocket: join(folder, 'api.sock'),
     managerSocket: join(folder, 'manager.sock'),
     address: '127.0.0.1',
-    clusterPort: 0,
+    clusterPort: port,
     enginePort: 2378,
     membership:
       kind === 'init'
@@ -178,6 +190,7 @@ describe('sessions', () => {
     return obtainIdentity(
       {
         config: config('join', { stateDir, nodeName: name, address: '10.9.9.9' }),
+        managers: () => [`127.0.0.1:${port}`],
         nowMs: clock.nowMs,
         fraction: random.fraction,
         log,
@@ -242,7 +255,7 @@ describe('sessions', () => {
     folder = mkdtempSync(join(tmpdir(), 'enxame-sessions-'));
     store = new MemoryStore(clock.nowMs);
     events = [];
-    port = 0;
+    port = await freePort();
     await startManager();
   });
 
@@ -257,13 +270,29 @@ describe('sessions', () => {
     expect(cluster?.joinTokens.worker).to.match(/^SWMTKN-1-/);
     expect(
       [...nodes.all()].map(({ index, spec, manager }) => ({ index, role: spec.Role, manager })),
-    ).to.deep.equal([{ index: 1, role: 'manager', manager: { raftId: '1', address: '127.0.0.1:0' } }]);
+    ).to.deep.equal([{ index: 1, role: 'manager', manager: { raftId: '1', address: `127.0.0.1:${port}` } }]);
     expect([...networks.all()].map(({ spec }) => spec.Name)).to.deep.equal(['ingress']);
     const again = new Membership({ store, config: config('init'), raftId: '1', clock, random, log });
     await again.start();
     again.stop();
     expect(again.identity()).to.deep.equal(membership.identity());
     expect(store.view().cluster?.id).to.equal(cluster?.id);
+  });
+
+  it('tells a node what it is, and marks one that leaves for good as down at once', async () => {
+    const identity = await joinAs('worker');
+    const agent = connect(identity, '10.9.9.9');
+    const { nodeId } = identity.identity;
+    await until('standing', () => agent.role === 'worker');
+    const node = store.view().nodes.get(nodeId);
+    await store.propose([
+      { op: 'patch', table: 'nodes', id: nodeId, fields: { spec: { ...node!.spec, Role: 'manager' } } },
+    ]);
+    await until('new standing', () => agent.role === 'manager');
+    await agent.client.farewell();
+    agent.client.stop();
+    await until('down', () => stateOf(nodeId) === 'down');
+    expect(store.view().nodes.get(nodeId)?.status.message).to.equal('the node has left the cluster');
   });
 
   it('lets a node in by token, the same one again, and refuses wrong tokens', async () => {
@@ -273,16 +302,23 @@ describe('sessions', () => {
     expect(node?.spec.Role).to.equal('worker');
     const { requestPem } = await createCertificateRequest(identity.keyPem);
     const token = store.view().cluster?.joinTokens.worker ?? '';
-    const again = await membership.join({ requestPem, token, hostname: 'worker', address: '10.9.9.9' });
+    const again = await membership.join({
+      requestPem,
+      token,
+      hostname: 'worker',
+      address: '10.9.9.9',
+      availability: '',
+    });
     expect(again.nodeId).to.equal(identity.identity.nodeId);
     expect(store.view().nodes.size).to.equal(2);
     const other = await createCertificateRequest();
     const refused = await membership
       .join({
         requestPem: other.requestPem,
-        token: `${token.slice(0, -1)}0`,
+        token: `${token.slice(0, -1)}${token.endsWith('0') ? '1' : '0'}`,
         hostname: 'x',
         address: '10.9.9.9',
+        availability: '',
       })
       .catch((error: unknown) => error);
     expect(refused).to.be.instanceOf(EnxameError).with.property('code', 'unauthorized');

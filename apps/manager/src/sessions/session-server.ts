@@ -19,6 +19,7 @@ import { isIPv4 } from 'node:net';
 import { certificateService, certifiedCaller } from '../membership/certificate-service.js';
 import type { Membership } from '../membership/membership.js';
 import type { Clock, Log } from '../membership/ports.js';
+import { managersOf, roleOf, type ManagerPeer } from '../membership/role.js';
 import { Dispatcher, type Feed } from './dispatcher.js';
 import { ImageLocations } from './image-locations.js';
 import { missedPeriodsMax, planNodeStates, type NodeObservation } from './node-states.js';
@@ -45,6 +46,8 @@ interface LiveSession {
   nodeId: NodeId;
   stream: SessionStream;
   feed: Feed;
+  /** What the node was last told of its standing. */
+  standing: string;
   engine: EngineAddress;
   lastHeardMs: number;
 }
@@ -108,6 +111,7 @@ export class SessionServer {
       store.watch((event) => {
         if (!event.changes.some((change) => change.table === 'nodes')) return;
         this.#endRemoved();
+        this.#tellStandings();
         this.#dispatcher.checkGates();
       }),
     );
@@ -201,10 +205,12 @@ export class SessionServer {
       nodeId,
       stream,
       feed,
+      standing: '',
       engine: { host: register.address, port: register.enginePort },
       lastHeardMs: nowMs,
     };
     this.#sessions.set(nodeId, live);
+    this.#tellStanding(live, managersOf(this.#options.store.view()));
     log('info', 'node registered', { node: nodeId, address: register.address });
     void this.#reconcileNodes();
     return live;
@@ -241,6 +247,9 @@ export class SessionServer {
         for (const sample of body.stats.samples) {
           telemetry.publishStats({ ...decodeSample(sample), nodeId: live.nodeId });
         }
+        return;
+      case 'farewell':
+        if (observation) observation.left = true;
         return;
       case 'imageQuery':
         this.#answerImageQuery(live, body.imageQuery);
@@ -281,6 +290,22 @@ export class SessionServer {
     }
     this.#options.log('warn', 'session ended', { node: live.nodeId, reason });
     void this.#reconcileNodes();
+  }
+
+  /** What each node is, and who the managers are, where that has changed. */
+  #tellStandings(): void {
+    const managers = managersOf(this.#options.store.view());
+    for (const live of this.#sessions.values()) this.#tellStanding(live, managers);
+  }
+
+  #tellStanding(live: LiveSession, managers: ManagerPeer[]): void {
+    const node = this.#options.store.view().nodes.get(live.nodeId);
+    if (!node) return;
+    const standing = { role: roleOf(node), managers };
+    const text = JSON.stringify(standing);
+    if (text === live.standing) return;
+    live.standing = text;
+    live.stream.send({ $case: 'standing', standing });
   }
 
   #endRemoved(): void {

@@ -66,6 +66,8 @@ class KernelNodeNetwork implements NodeNetwork {
   private saveTimer: NodeJS.Timeout | undefined;
   private auditTimer: NodeJS.Timeout | undefined;
   private closed = false;
+  private address: string;
+  private readonly nodeAddresses: string[];
 
   constructor(private readonly options: NodeNetworkOptions) {
     if (!tagPattern.test(options.tag)) {
@@ -74,13 +76,15 @@ class KernelNodeNetwork implements NodeNetwork {
     if ((options.markBase & 0xfff) !== 0) {
       throw new EnxameError('invalid-argument', 'network markBase: the low 12 bits must be zero');
     }
+    this.address = options.address;
+    this.nodeAddresses = [options.linkLocalGateway, options.address, '127.0.0.1'];
     this.local = new LocalNetwork(options);
     this.dns = new DnsServer({
       address: options.linkLocalGateway,
       port: dnsPort,
       upstreams: options.dnsUpstreams,
       networksOf: (address) => this.networksByAddress.get(address),
-      nodeAddresses: [options.linkLocalGateway, options.address, '127.0.0.1'],
+      nodeAddresses: this.nodeAddresses,
     });
   }
 
@@ -104,6 +108,12 @@ class KernelNodeNetwork implements NodeNetwork {
     // A failed look is repeated at the next turn; a failed repair shows again in the next program's apply.
     this.auditTimer = setInterval(() => void this.audit().catch(() => undefined), auditIntervalMs);
     this.auditTimer.unref();
+  }
+
+  useAddress(address: string): void {
+    if (address === this.address) return;
+    this.nodeAddresses.splice(this.nodeAddresses.indexOf(this.address), 1, address);
+    this.address = address;
   }
 
   async close(): Promise<void> {
@@ -330,7 +340,8 @@ class KernelNodeNetwork implements NodeNetwork {
   private async bringKernel(): Promise<void> {
     const program = this.program;
     if (!program) return;
-    const { tag, markBase, address } = this.options;
+    const { tag, markBase } = this.options;
+    const { address } = this;
     const fresh = this.kernel === undefined;
     await this.local.claim([
       ...program.settings.addressPools,

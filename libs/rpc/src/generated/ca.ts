@@ -38,6 +38,8 @@ export interface IssueRequest {
   hostname: string;
   /** Underlay address the other nodes reach the caller at. */
   address: string;
+  /** Of a new node: active, pause or drain; empty is active. */
+  availability: string;
 }
 
 export interface IssueReply {
@@ -145,7 +147,7 @@ export const RootCertificateReply: MessageFns<RootCertificateReply> = {
 };
 
 function createBaseIssueRequest(): IssueRequest {
-  return { requestPem: "", joinToken: "", hostname: "", address: "" };
+  return { requestPem: "", joinToken: "", hostname: "", address: "", availability: "" };
 }
 
 export const IssueRequest: MessageFns<IssueRequest> = {
@@ -161,6 +163,9 @@ export const IssueRequest: MessageFns<IssueRequest> = {
     }
     if (message.address !== "") {
       writer.uint32(34).string(message.address);
+    }
+    if (message.availability !== "") {
+      writer.uint32(42).string(message.availability);
     }
     return writer;
   },
@@ -210,6 +215,14 @@ export const IssueRequest: MessageFns<IssueRequest> = {
             message.address = reader.string();
             continue;
           }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.availability = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -231,6 +244,7 @@ export const IssueRequest: MessageFns<IssueRequest> = {
     message.joinToken = object.joinToken ?? "";
     message.hostname = object.hostname ?? "";
     message.address = object.address ?? "";
+    message.availability = object.availability ?? "";
     return message;
   },
 };

@@ -36,6 +36,7 @@ export interface AgentMessage {
     | { $case: "events"; events: EventBatch }
     | { $case: "stats"; stats: StatsBatch }
     | { $case: "imageQuery"; imageQuery: ImageQuery }
+    | { $case: "farewell"; farewell: Farewell }
     | undefined;
 }
 
@@ -48,6 +49,8 @@ export interface LeaderMessage {
     /** Tasks the agent reported that the cluster does not know: their containers are to be removed. */
     { $case: "unknownTasks"; unknownTasks: UnknownTasks }
     | { $case: "imageLocations"; imageLocations: ImageLocations }
+    | { $case: "standing"; standing: Standing }
+    | { $case: "redirect"; redirect: Redirect }
     | undefined;
 }
 
@@ -63,6 +66,30 @@ export interface Register {
 
 export interface Registered {
   heartbeatPeriodMs: number;
+}
+
+/** What the node is in its cluster: after Registered, and again after every change. */
+export interface Standing {
+  /** What its next certificate will say: manager or worker. */
+  role: string;
+  managers: ManagerPeer[];
+}
+
+/** The answer of a manager that does not lead; it ends the session after it. */
+export interface Redirect {
+  /** host:port; empty while there is no leader. */
+  leaderAddress: string;
+  managers: ManagerPeer[];
+}
+
+export interface ManagerPeer {
+  nodeId: string;
+  /** host:port of its cluster port. */
+  address: string;
+}
+
+/** The node leaves the cluster and does not come back. */
+export interface Farewell {
 }
 
 export interface Heartbeat {
@@ -171,6 +198,9 @@ export const AgentMessage: MessageFns<AgentMessage> = {
       case "imageQuery":
         ImageQuery.encode(message.body.imageQuery, writer.uint32(66).fork()).join();
         break;
+      case "farewell":
+        Farewell.encode(message.body.farewell, writer.uint32(74).fork()).join();
+        break;
     }
     return writer;
   },
@@ -252,6 +282,14 @@ export const AgentMessage: MessageFns<AgentMessage> = {
             message.body = { $case: "imageQuery", imageQuery: ImageQuery.decode(reader, reader.uint32()) };
             continue;
           }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.body = { $case: "farewell", farewell: Farewell.decode(reader, reader.uint32()) };
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -318,6 +356,12 @@ export const AgentMessage: MessageFns<AgentMessage> = {
         }
         break;
       }
+      case "farewell": {
+        if (object.body?.farewell !== undefined && object.body?.farewell !== null) {
+          message.body = { $case: "farewell", farewell: Farewell.fromPartial(object.body.farewell) };
+        }
+        break;
+      }
     }
     return message;
   },
@@ -344,6 +388,12 @@ export const LeaderMessage: MessageFns<LeaderMessage> = {
         break;
       case "imageLocations":
         ImageLocations.encode(message.body.imageLocations, writer.uint32(42).fork()).join();
+        break;
+      case "standing":
+        Standing.encode(message.body.standing, writer.uint32(50).fork()).join();
+        break;
+      case "redirect":
+        Redirect.encode(message.body.redirect, writer.uint32(58).fork()).join();
         break;
     }
     return writer;
@@ -402,6 +452,22 @@ export const LeaderMessage: MessageFns<LeaderMessage> = {
             message.body = { $case: "imageLocations", imageLocations: ImageLocations.decode(reader, reader.uint32()) };
             continue;
           }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.body = { $case: "standing", standing: Standing.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.body = { $case: "redirect", redirect: Redirect.decode(reader, reader.uint32()) };
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -450,6 +516,18 @@ export const LeaderMessage: MessageFns<LeaderMessage> = {
             $case: "imageLocations",
             imageLocations: ImageLocations.fromPartial(object.body.imageLocations),
           };
+        }
+        break;
+      }
+      case "standing": {
+        if (object.body?.standing !== undefined && object.body?.standing !== null) {
+          message.body = { $case: "standing", standing: Standing.fromPartial(object.body.standing) };
+        }
+        break;
+      }
+      case "redirect": {
+        if (object.body?.redirect !== undefined && object.body?.redirect !== null) {
+          message.body = { $case: "redirect", redirect: Redirect.fromPartial(object.body.redirect) };
         }
         break;
       }
@@ -600,6 +678,250 @@ export const Registered: MessageFns<Registered> = {
   fromPartial<I extends Exact<DeepPartial<Registered>, I>>(object: I): Registered {
     const message = createBaseRegistered();
     message.heartbeatPeriodMs = object.heartbeatPeriodMs ?? 0;
+    return message;
+  },
+};
+
+function createBaseStanding(): Standing {
+  return { role: "", managers: [] };
+}
+
+export const Standing: MessageFns<Standing> = {
+  encode(message: Standing, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.role !== "") {
+      writer.uint32(10).string(message.role);
+    }
+    for (const v of message.managers) {
+      ManagerPeer.encode(v!, writer.uint32(18).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Standing {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseStanding();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.role = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.managers.push(ManagerPeer.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<Standing>, I>>(base?: I): Standing {
+    return Standing.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<Standing>, I>>(object: I): Standing {
+    const message = createBaseStanding();
+    message.role = object.role ?? "";
+    message.managers = object.managers?.map((e) => ManagerPeer.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseRedirect(): Redirect {
+  return { leaderAddress: "", managers: [] };
+}
+
+export const Redirect: MessageFns<Redirect> = {
+  encode(message: Redirect, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.leaderAddress !== "") {
+      writer.uint32(10).string(message.leaderAddress);
+    }
+    for (const v of message.managers) {
+      ManagerPeer.encode(v!, writer.uint32(18).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Redirect {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRedirect();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.leaderAddress = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.managers.push(ManagerPeer.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<Redirect>, I>>(base?: I): Redirect {
+    return Redirect.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<Redirect>, I>>(object: I): Redirect {
+    const message = createBaseRedirect();
+    message.leaderAddress = object.leaderAddress ?? "";
+    message.managers = object.managers?.map((e) => ManagerPeer.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseManagerPeer(): ManagerPeer {
+  return { nodeId: "", address: "" };
+}
+
+export const ManagerPeer: MessageFns<ManagerPeer> = {
+  encode(message: ManagerPeer, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.nodeId !== "") {
+      writer.uint32(10).string(message.nodeId);
+    }
+    if (message.address !== "") {
+      writer.uint32(18).string(message.address);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ManagerPeer {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseManagerPeer();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.nodeId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.address = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<ManagerPeer>, I>>(base?: I): ManagerPeer {
+    return ManagerPeer.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<ManagerPeer>, I>>(object: I): ManagerPeer {
+    const message = createBaseManagerPeer();
+    message.nodeId = object.nodeId ?? "";
+    message.address = object.address ?? "";
+    return message;
+  },
+};
+
+function createBaseFarewell(): Farewell {
+  return {};
+}
+
+export const Farewell: MessageFns<Farewell> = {
+  encode(_: Farewell, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Farewell {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseFarewell();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<Farewell>, I>>(base?: I): Farewell {
+    return Farewell.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<Farewell>, I>>(_: I): Farewell {
+    const message = createBaseFarewell();
     return message;
   },
 };

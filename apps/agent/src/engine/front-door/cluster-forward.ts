@@ -8,7 +8,7 @@ import {
   type NodeConfig,
 } from '#libs/model';
 import { readFileSync } from 'node:fs';
-import { request as httpRequest } from 'node:http';
+import { callManager } from '../../node/manager-socket.js';
 import type { NodeStatus } from '../system/node-status.js';
 
 const clusterPath = /^\/(services|tasks|nodes|swarm|secrets|configs)(\/|$)/;
@@ -20,7 +20,6 @@ const notManager =
   "This node is not a swarm manager. Worker nodes can't be used to view or modify cluster state. Please run this command on a manager node or promote the current node to a manager.";
 const notInSwarm =
   'This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" to connect this node to swarm and try again.';
-const answerBytesMax = 64 * 1024 * 1024;
 
 export interface LocalContainers {
   /** By full id, unique prefix or name. */
@@ -78,7 +77,7 @@ export class ClusterForward {
   async read(pathAndQuery: string, waitMs: number): Promise<{ status: number; body: unknown }> {
     this.requireManager();
     try {
-      return await readJsonAt(this.#config.managerSocket, pathAndQuery, waitMs);
+      return await callManager(this.#config.managerSocket, { method: 'GET', path: pathAndQuery, waitMs });
     } catch (error) {
       throw this.#explained(error);
     }
@@ -112,38 +111,4 @@ export class ClusterForward {
       return undefined;
     }
   }
-}
-
-function readJsonAt(
-  socketPath: string,
-  path: string,
-  waitMs: number,
-): Promise<{ status: number; body: unknown }> {
-  return new Promise((resolve, reject) => {
-    const fail = (error: Error): void =>
-      reject(
-        new EnxameError('unavailable', `cannot reach ${socketPath}: ${error.message}`, { cause: error }),
-      );
-    const call = httpRequest({ socketPath, path, agent: false, timeout: waitMs }, (answer) => {
-      const chunks: Buffer[] = [];
-      let bytes = 0;
-      answer.on('data', (chunk: Buffer) => {
-        bytes += chunk.length;
-        if (bytes > answerBytesMax) answer.destroy(new Error(`answer over ${answerBytesMax} bytes`));
-        else chunks.push(chunk);
-      });
-      answer.on('error', fail);
-      answer.on('end', () => {
-        try {
-          const body: unknown = JSON.parse(Buffer.concat(chunks).toString('utf8') || 'null');
-          resolve({ status: answer.statusCode ?? 500, body });
-        } catch (error) {
-          fail(error instanceof Error ? error : new Error(String(error)));
-        }
-      });
-    });
-    call.on('timeout', () => call.destroy(new Error(`no answer in ${waitMs} ms`)));
-    call.on('error', fail);
-    call.end();
-  });
 }

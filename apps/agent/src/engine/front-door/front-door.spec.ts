@@ -65,6 +65,7 @@ describe('FrontDoor', () => {
   let config: NodeConfig;
   let door: FrontDoor;
   let status: NodeStatus;
+  let joinedWith: string | undefined;
   let manager: Server | undefined;
 
   function openDoor(): FrontDoor {
@@ -73,6 +74,13 @@ describe('FrontDoor', () => {
       routes,
       peerRoutes,
       local: { hasContainer: (id) => id === 'here', hasExec: () => false },
+      swarm: {
+        init: async (request) => `n1 at ${request.AdvertiseAddr}`,
+        join: async ({ JoinToken }) => void (joinedWith = JoinToken),
+        leave: async (force) => {
+          if (!force) throw new EnxameError('not-manager', 'use --force');
+        },
+      },
       status: () => status,
       localSubnet: () => '172.17.0.0/16',
       counts: () => ({ containers: 2, running: 1, stopped: 1, images: 3 }),
@@ -110,7 +118,7 @@ describe('FrontDoor', () => {
     rmSync(folder, { recursive: true, force: true });
   });
 
-  function call(method: string, path: string): Promise<Answer> {
+  function call(method: string, path: string, body?: unknown): Promise<Answer> {
     return new Promise((resolve, reject) => {
       const request = httpRequest({ socketPath: config.apiSocket, method, path, agent: false }, (answer) => {
         const chunks: Buffer[] = [];
@@ -120,7 +128,7 @@ describe('FrontDoor', () => {
         );
       });
       request.on('error', reject);
-      request.end();
+      request.end(body === undefined ? undefined : JSON.stringify(body));
     });
   }
 
@@ -201,10 +209,24 @@ describe('FrontDoor', () => {
         .to.have.property('message')
         .that.contains('This node is not a swarm manager. Worker nodes');
     }
-    expect((await call('POST', '/swarm/join')).body)
-      .to.have.property('message')
-      .that.contains('already part of a swarm');
-    expect((await call('POST', '/swarm/leave')).status).to.equal(501);
+  });
+
+  it('brings the node to a cluster and out of it, manager or not', async () => {
+    expect((await call('POST', '/swarm/init', { AdvertiseAddr: '10.0.0.1' })).body).to.equal(
+      'n1 at 10.0.0.1',
+    );
+    expect((await call('POST', '/swarm/join', { RemoteAddrs: ['m1'], JoinToken: 't' })).status).to.equal(200);
+    expect(joinedWith).to.equal('t');
+    expect(await call('POST', '/swarm/leave')).to.deep.include({
+      status: 503,
+      body: { message: 'use --force' },
+    });
+    expect((await call('POST', '/swarm/leave?force=1')).status).to.equal(200);
+    const bad = await call('POST', '/swarm/join', { RemoteAddrs: [], JoinToken: 't' });
+    expect(bad).to.deep.include({
+      status: 400,
+      body: { message: 'invalid RemoteAddrs: at least 1 RemoteAddr is required to join' },
+    });
   });
 
   it('passes to the manager what is the cluster`s, and containers that are elsewhere', async () => {
@@ -293,6 +315,8 @@ describe('FrontDoor', () => {
         keyPem: material.key,
         certificatePem: material.cert,
         rootCertificatePem: material.ca,
+        address: config.address,
+        port: config.enginePort,
       });
       await door.useIdentity(identity(own));
       const fromManager = await certify('n2', 'manager');

@@ -17,11 +17,14 @@ import { ClusterForward, isClusterPath, isElsewhere, type LocalContainers } from
 import { networkRoutes } from './network-routes.js';
 import { notThereYetRoutes } from './not-there-yet.js';
 import { peerOf, requirePeerAccess } from './peer.js';
-import { swarmRoutes } from './swarm-routes.js';
+import { swarmRoutes, type SwarmVerbs } from './swarm-routes.js';
 import { listenUnix } from './unix-listener.js';
 
 /** The node's key and certificate, as `#libs/pki` reads them from disk. */
 export interface EngineIdentity {
+  /** Where the engine port is opened. */
+  address: string;
+  port: number;
   clusterId: string;
   keyPem: string;
   certificatePem: string;
@@ -35,6 +38,7 @@ export interface FrontDoorOptions {
   /** What other nodes may ask besides: `/v2/` of the image store. */
   peerRoutes: Route[];
   local: LocalContainers;
+  swarm: SwarmVerbs;
   status(): NodeStatus;
   counts(): NodeCounts;
   /** Of the node's own network; absent until there is one. */
@@ -50,6 +54,8 @@ export interface FrontDoor {
   start(): Promise<void>;
   /** Opens the engine port, or changes its certificate when it is open. */
   useIdentity(identity: EngineIdentity): Promise<void>;
+  /** Closes the engine port and cuts what is open there. */
+  closeEnginePort(): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -98,7 +104,17 @@ export function createFrontDoor(options: FrontDoorOptions): FrontDoor {
   }
 
   let local: Server | undefined;
-  let peers: TlsServer | undefined;
+  let peers: { server: TlsServer; address: string; port: number } | undefined;
+
+  async function closeEnginePort(): Promise<void> {
+    const server = peers?.server;
+    peers = undefined;
+    if (server === undefined) return;
+    await new Promise<void>((resolve) => {
+      server.close(() => resolve());
+      server.closeAllConnections();
+    });
+  }
 
   return {
     async start() {
@@ -108,13 +124,15 @@ export function createFrontDoor(options: FrontDoorOptions): FrontDoor {
     },
     async useIdentity(identity) {
       clusterId = identity.clusterId;
+      const { address, port } = identity;
       const material = {
         key: identity.keyPem,
         cert: identity.certificatePem,
         ca: identity.rootCertificatePem,
         minVersion: 'TLSv1.3' as const,
       };
-      if (peers !== undefined) return peers.setSecureContext(material);
+      if (peers?.address === address && peers.port === port) return peers.server.setSecureContext(material);
+      await closeEnginePort();
       const server = createTlsServer({
         ...material,
         requestCert: true,
@@ -124,10 +142,11 @@ export function createFrontDoor(options: FrontDoorOptions): FrontDoor {
         handshakeTimeout: handshakeWaitMs,
         noDelay: true,
       } as Parameters<typeof createTlsServer>[0]);
-      peers = server;
+      peers = { server, address, port };
       peerApi.attach(server);
-      await listenTcp(server, config.address, config.enginePort);
+      await listenTcp(server, address, port);
     },
+    closeEnginePort,
     async close() {
       await Promise.all([localApi.close(), peerApi.close()]);
     },
@@ -149,7 +168,7 @@ function engineRoutes(options: FrontDoorOptions, forward: ClusterForward, starte
     }),
     ...eventRoutes({ config, telemetry: options.telemetry, hasManager, nowMs: () => options.nowMs() }),
     ...networkRoutes({ config, startedAtMs, forward, localSubnet: () => options.localSubnet() }),
-    ...swarmRoutes(() => options.status(), forward),
+    ...swarmRoutes(options.swarm, forward),
   ];
   return [...present, ...notThereYetRoutes(present)];
 }

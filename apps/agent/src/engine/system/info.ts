@@ -105,7 +105,7 @@ function presentSwarm(source: InfoSource): Record<string, unknown> {
   const managers = cluster?.remoteManagers ?? status.managers;
   return {
     NodeID: status.nodeId ?? '',
-    NodeAddr: source.config.address,
+    NodeAddr: status.address ?? '',
     LocalNodeState: status.state,
     ControlAvailable: status.state === 'active' && status.role === 'manager',
     Error: status.error ?? '',

@@ -5,6 +5,8 @@ export interface NodeStatus {
   /** Why, for `error`. */
   error?: string;
   nodeId?: string;
+  /** Where the cluster reaches this node. */
+  address?: string;
   role?: 'manager' | 'worker';
   managers: { nodeId: string; address: string }[];
 }

@@ -1,0 +1,284 @@
+/**
+ * `docker swarm init`, `join` and `leave` on this node, one at a time. What the node becomes is on disk before it
+ * acts on it, so that a restart at any moment goes on with it.
+ */
+import { EnxameError, isEnxameError, type NodeConfig } from '#libs/model';
+import { parseJoinToken } from '#libs/pki';
+import { rmSync } from 'node:fs';
+import { join } from 'node:path';
+import type { NodeStatus } from '../engine/system/node-status.js';
+import { notInSwarm } from '../node/identity.js';
+import type { Log } from '../node/log.js';
+import type { ManagerProcess } from '../node/manager-process.js';
+import type { ClusterLink } from '../session/cluster-link.js';
+import { parseRemoteAddress, resolveClusterAddress, type Interfaces } from './addresses.js';
+import { removeManagerState, type ClusterMember } from './cluster-member.js';
+import { leaveWarning } from './leave-words.js';
+import type { ManagerApi } from './manager-api.js';
+import { readSwarmState, writeSwarmState, type SwarmState } from './swarm-file.js';
+import { dataPathPort, subnetSizes, type SwarmInitDto, type SwarmJoinDto } from './swarm-requests.dto.js';
+
+export interface SwarmOptions {
+  config: NodeConfig;
+  manager: ManagerProcess;
+  managerApi: ManagerApi;
+  /** The node's life in a cluster, not begun yet. */
+  member(state: SwarmState, options: { joinWaitMsMax?: number }): ClusterMember;
+  interfaces(): Interfaces;
+  /** The node's network is to use this underlay address. */
+  useAddress(address: string): void;
+  /** Closes the engine port for other nodes. */
+  closeEnginePort(): Promise<void>;
+  /** Removes what the cluster has put on this node: the containers of its tasks and its networks. */
+  clearWorkload(): Promise<void>;
+  log: Log;
+}
+
+/** Docker's own patience with `swarm init` and `join`; the joining goes on after it. */
+const readyWaitMs = 20_000;
+const unreachableWaitMs = 5_000;
+const defaults = { addressPools: ['10.0.0.0/8'], subnetSize: 24, dataPathPort: 4789 } as const;
+
+const alreadyIn =
+  'This node is already part of a swarm. Use "docker swarm leave" to leave this swarm and join another one.';
+const notManager =
+  'This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" to connect this node to swarm and try again.';
+const joinGoesOn =
+  'Timeout was reached before node joined. The attempt to join the swarm will continue in the background. Use the "docker info" command to see the current swarm status of your node.';
+
+export class Swarm {
+  readonly #options: SwarmOptions;
+  #state: SwarmState;
+  #member: ClusterMember | undefined;
+  /** One verb at a time. */
+  #turn: Promise<unknown> = Promise.resolve();
+
+  constructor(options: SwarmOptions) {
+    this.#options = options;
+    this.#state = readSwarmState(options.config);
+  }
+
+  /** Goes on with what the node has become, or does as its configuration says. */
+  start(): void {
+    if (this.#state.membership.kind === 'none') return;
+    this.#begin({}).catch(() => undefined);
+  }
+
+  get link(): ClusterLink | undefined {
+    return this.#member?.link;
+  }
+
+  get member(): ClusterMember | undefined {
+    return this.#member;
+  }
+
+  status(): NodeStatus {
+    return this.#member?.status() ?? { state: 'inactive', managers: [] };
+  }
+
+  /** Ends the processes' part; the node stays what it is. */
+  stop(): void {
+    this.#member?.stop();
+  }
+
+  /** Resolves with the id of this node. */
+  init(request: SwarmInitDto): Promise<string> {
+    return this.#inTurn(async () => {
+      if (request.ForceNewCluster === true) return this.#forceNewCluster(request);
+      this.#requireInactive();
+      const membership = initMembership(request);
+      const { address, port } = this.#clusterAddress(request);
+      await this.#come({ membership, address, clusterPort: port, managers: [] }, {});
+      try {
+        await this.#options.managerApi.adjust(request);
+      } catch (error) {
+        // A cluster that is not as it was asked for is not made.
+        await this.#leave();
+        throw error;
+      }
+      return this.status().nodeId ?? '';
+    });
+  }
+
+  join(request: SwarmJoinDto): Promise<void> {
+    return this.#inTurn(async () => {
+      this.#requireInactive();
+      parseJoinToken(request.JoinToken);
+      const remoteAddresses = request.RemoteAddrs.map(parseRemoteAddress);
+      const { address, port } = this.#clusterAddress(request);
+      if (remoteAddresses.includes(`${address}:${port}`)) {
+        throw new EnxameError(
+          'invalid-argument',
+          `invalid remoteAddr "${address}:${port}": this is the node itself`,
+        );
+      }
+      await this.#come(
+        {
+          membership: {
+            kind: 'join',
+            token: request.JoinToken,
+            remoteAddresses,
+            ...(request.Availability ? { availability: request.Availability } : {}),
+          },
+          address,
+          clusterPort: port,
+          managers: remoteAddresses.map((remote) => ({ nodeId: '', address: remote })),
+        },
+        { joinWaitMsMax: unreachableWaitMs },
+      );
+    });
+  }
+
+  leave(force: boolean): Promise<void> {
+    return this.#inTurn(async () => {
+      const { state, role } = this.status();
+      if (state === 'inactive') throw new EnxameError('not-manager', notInSwarm);
+      if (role === 'manager' && !force) {
+        throw new EnxameError('not-manager', leaveWarning(await this.#options.managerApi.countManagers()));
+      }
+      if (role === 'manager' && state === 'active') await this.#options.managerApi.resign(this.status());
+      await this.#leave();
+    });
+  }
+
+  #inTurn<T>(verb: () => Promise<T>): Promise<T> {
+    const result = this.#turn.then(verb);
+    this.#turn = result.catch(() => undefined);
+    return result;
+  }
+
+  #requireInactive(): void {
+    if (this.#member !== undefined) throw new EnxameError('not-manager', alreadyIn);
+  }
+
+  #clusterAddress(request: SwarmInitDto | SwarmJoinDto): { address: string; port: number } {
+    const { config, interfaces } = this.#options;
+    const chosen = resolveClusterAddress(
+      { listen: request.ListenAddr ?? '', advertise: request.AdvertiseAddr ?? '' },
+      { address: config.address, interfaces: interfaces() },
+    );
+    if (chosen.port === config.enginePort) {
+      throw new EnxameError('invalid-argument', `port ${chosen.port} is this node's engine port`);
+    }
+    const dataPath = request.DataPathAddr ?? '';
+    if (dataPath !== '' && dataPath !== chosen.address) {
+      throw new EnxameError(
+        'not-implemented',
+        `DataPathAddr ${dataPath} beside AdvertiseAddr ${chosen.address} (--data-path-addr) is not implemented yet`,
+      );
+    }
+    return chosen;
+  }
+
+  /** Becomes a member, or stays what it was when that cannot be. */
+  async #come(state: SwarmState, options: { joinWaitMsMax?: number }): Promise<void> {
+    this.#keep(state);
+    try {
+      await withDeadline(this.#begin(options), readyWaitMs, joinGoesOn);
+    } catch (error) {
+      if (isEnxameError(error) && error.message === joinGoesOn) throw error;
+      await this.#leave();
+      throw error;
+    }
+  }
+
+  #begin(options: { joinWaitMsMax?: number }): Promise<void> {
+    const state = this.#state;
+    this.#options.useAddress(state.address);
+    const member = this.#options.member(state, options);
+    this.#member = member;
+    return member.start();
+  }
+
+  #keep(state: SwarmState): void {
+    writeSwarmState(this.#options.config.stateDir, state);
+    this.#state = state;
+  }
+
+  keepManagers(managers: SwarmState['managers']): void {
+    this.#keep({ ...this.#state, managers });
+  }
+
+  async #leave(): Promise<void> {
+    const { config, manager, log } = this.#options;
+    const member = this.#member;
+    // From here on a restart finds a node without a cluster, whatever else is still there.
+    this.#keep({
+      membership: { kind: 'none' },
+      address: config.address,
+      clusterPort: config.clusterPort,
+      managers: [],
+    });
+    await member?.leave();
+    await manager.stop();
+    await this.#options.closeEnginePort();
+    await this.#options.clearWorkload();
+    removeManagerState(config.stateDir);
+    for (const name of ['certificates', 'tasks']) {
+      rmSync(join(config.stateDir, name), { recursive: true, force: true });
+    }
+    this.#member = undefined;
+    this.#options.useAddress(config.address);
+    log('info', 'this node has left its cluster');
+  }
+
+  async #forceNewCluster(request: SwarmInitDto): Promise<string> {
+    if (this.status().role !== 'manager') throw new EnxameError('not-manager', notManager);
+    void request;
+    throw new EnxameError('not-implemented', 'docker swarm init --force-new-cluster is not implemented yet');
+  }
+}
+
+function initMembership(request: SwarmInitDto): NodeConfig['membership'] {
+  const port = request.DataPathPort || defaults.dataPathPort;
+  if (port < dataPathPort.first) {
+    throw new EnxameError(
+      'invalid-argument',
+      `invalid DataPathPort: must be from ${dataPathPort.first} to ${dataPathPort.last}`,
+    );
+  }
+  const pools = request.DefaultAddrPool ?? [];
+  const subnetSize = request.SubnetSize || defaults.subnetSize;
+  if (subnetSize < subnetSizes.first) {
+    throw new EnxameError(
+      'invalid-argument',
+      `invalid SubnetSize: must be from ${subnetSizes.first} to ${subnetSizes.last}`,
+    );
+  }
+  for (const pool of pools) checkPool(pool, subnetSize);
+  return {
+    kind: 'init',
+    addressPools: pools.length > 0 ? pools : [...defaults.addressPools],
+    subnetSize,
+    dataPathPort: port,
+  };
+}
+
+function checkPool(pool: string, subnetSize: number): void {
+  const match = /^(\d{1,3})\.(\d{1,3})\.(\d{1,3})\.(\d{1,3})\/(\d{1,2})$/.exec(pool);
+  const numbers = match?.slice(1).map(Number) ?? [];
+  const [length = 33] = numbers.slice(4);
+  if (numbers.length !== 5 || numbers.slice(0, 4).some((part) => part > 255) || length > 32) {
+    throw new EnxameError('invalid-argument', `invalid DefaultAddrPool: ${pool} is not an IPv4 CIDR`);
+  }
+  if (length > subnetSize) {
+    throw new EnxameError(
+      'invalid-argument',
+      `invalid DefaultAddrPool: ${pool} is smaller than SubnetSize ${subnetSize}`,
+    );
+  }
+}
+
+async function withDeadline(work: Promise<void>, waitMs: number, words: string): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_resolve, reject) => {
+    timer = setTimeout(() => reject(new EnxameError('unavailable', words)), waitMs);
+  });
+  // What fails after the deadline shows in the node's status.
+  work.catch(() => undefined);
+  try {
+    await Promise.race([work, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
