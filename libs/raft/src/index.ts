@@ -25,6 +25,14 @@ export type {
 export { createRaftNode } from './driver/raft-node.js';
 export { systemClock } from './driver/system-clock.js';
 export * from './port.js';
+export {
+  createGrpcTransport,
+  defaultTransportLimits,
+  type GrpcTransport,
+  type GrpcTransportOptions,
+  type PeerCredentials,
+  type TransportLimits,
+} from './transport/grpc-transport.js';
 export type { Disk, DiskFile } from './wal/disk.js';
 export { localStorage } from './wal/local-storage.js';
 export { nodeDisk } from './wal/node-disk.js';

@@ -1,7 +1,7 @@
 /** What a Raft node needs and what it gives. */
 import type { EnxameError } from '#libs/model';
-import type { CoreStatus, MemberId, MembershipChange, Message, SnapshotMeta } from './core/types.js';
-import type { OpenStorage } from './wal/storage.js';
+import type { CoreStatus, MemberId, MembershipChange, Message } from './core/types.js';
+import type { OpenStorage, SnapshotPart, SnapshotTotal } from './wal/storage.js';
 
 export type { MembershipChange } from './core/types.js';
 
@@ -30,33 +30,32 @@ export type PeerMessage =
   /** Nothing was done with the forwarded proposals of these sequence numbers of the member's own session. */
   | { kind: 'forward-refused'; sequences: readonly number[]; reason: 'not-leader' | 'overloaded' }
   | { kind: 'call'; ref: number; call: PeerCall }
-  | { kind: 'answer'; ref: number; error?: { code: EnxameError['code']; message: string } };
+  | { kind: 'answer'; ref: number; error?: { code: EnxameError['code']; message: string } }
+  /** The receiver is not a member any more. */
+  | { kind: 'removed' };
 
-/** A snapshot on its way out. Chunks are the state machine's; any of them may be asked for again. */
+/** A snapshot on its way out: the core's message that names it, and the state in chunks. */
 export interface OutgoingSnapshot {
-  /** The leader's term: a receiver that knows a newer one takes nothing. */
-  term: number;
-  meta: SnapshotMeta;
-  /** Equal ids, equal chunks: a receiver that holds a part goes on from there. */
-  id: string;
-  chunks(from: number): AsyncIterable<Uint8Array>;
+  message: Extract<Message, { kind: 'snapshot' }>;
+  /** The chunk that begins at `offset`, which counts the chunks' bytes; after the last one the total. */
+  read(offset: number): Promise<SnapshotPart>;
 }
 
 /** Where an incoming snapshot goes. A rejection ends the stream; the sender is told the words. */
-export interface SnapshotReceiver {
-  /** Resolves with the number of chunks of this snapshot that are held already. */
-  begin(from: MemberId, snapshot: { term: number; meta: SnapshotMeta; id: string }): Promise<number>;
-  /** Resolves when the next chunk may come. */
-  chunk(from: MemberId, chunk: Uint8Array): Promise<void>;
+export interface SnapshotIntake {
+  /** Resolves with the offset of the first chunk that is not held yet: 0, or where an earlier stream broke. */
+  begin(from: MemberId, message: OutgoingSnapshot['message']): Promise<number>;
+  /** Resolves with the offset that is wanted next, once the next chunk may come. */
+  chunk(from: MemberId, offset: number, chunk: Uint8Array): Promise<number>;
   /** No more chunks. Resolves when the snapshot is whole and durable and has been given to the core. */
-  end(from: MemberId): Promise<void>;
+  end(from: MemberId, total: SnapshotTotal): Promise<void>;
 }
 
 export interface TransportReceiver {
   message(from: MemberId, message: PeerMessage): void;
   /** The stream to this member broke, or messages to it were dropped because its queue was full. */
   unreachable(peer: MemberId): void;
-  snapshots: SnapshotReceiver;
+  snapshots: SnapshotIntake;
 }
 
 /**

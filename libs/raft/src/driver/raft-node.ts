@@ -95,7 +95,7 @@ class Driver implements RaftNode {
         unreachable: () => undefined,
         snapshots: {
           begin: () => Promise.reject(notThereYet('taking over a snapshot from another member')),
-          chunk: () => Promise.resolve(),
+          chunk: () => Promise.resolve(0),
           end: () => Promise.resolve(),
         },
       }),
@@ -108,6 +108,7 @@ class Driver implements RaftNode {
       case 'forward-refused':
       case 'call':
       case 'answer':
+      case 'removed':
         return;
       default:
         this.step({ kind: 'message', from, message });

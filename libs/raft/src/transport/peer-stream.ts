@@ -1,0 +1,164 @@
+/**
+ * One stream between two members, whoever opened it: a hello either way, then messages. It ends once, and says why.
+ */
+import type { ClientDuplexStream, ServerDuplexStream } from '@grpc/grpc-js';
+import { EnxameError } from '#libs/model';
+import { fromServiceError, type raft, toServiceError } from '#libs/rpc';
+import type { PeerMessage } from '../port.js';
+import { Outbox, type OutboxLimits } from './outbox.js';
+import { decodeMessages } from './wire.js';
+
+export interface StreamLimits extends OutboxLimits {
+  /** Of one message that comes in pieces. */
+  messageBytesMax: number;
+  helloTimeoutMs: number;
+}
+
+export interface StreamHandlers {
+  /** Called once, before any message. A throw ends the stream with the error. */
+  hello(hello: raft.Hello): void;
+  message(message: PeerMessage): void;
+  /** Messages were dropped because too much is waiting. */
+  overflowed(): void;
+  /** Called once. */
+  ended(error: EnxameError): void;
+}
+
+type Call =
+  | { opener: 'self'; stream: ClientDuplexStream<raft.Envelope, raft.Envelope> }
+  | { opener: 'peer'; stream: ServerDuplexStream<raft.Envelope, raft.Envelope> };
+
+export class PeerStream {
+  private readonly outbox: Outbox;
+  private readonly helloTimer: NodeJS.Timeout;
+  private pieces: Buffer[] = [];
+  private pieceBytes = 0;
+  private hasHello = false;
+  private hasEnded = false;
+  private isFlushScheduled = false;
+  private mustDrain = false;
+
+  constructor(
+    private readonly call: Call,
+    private readonly limits: StreamLimits,
+    private readonly handlers: StreamHandlers,
+  ) {
+    this.outbox = new Outbox(limits);
+    this.helloTimer = setTimeout(() => {
+      this.end(new EnxameError('deadline-exceeded', `raft: no hello within ${limits.helloTimeoutMs} ms`));
+    }, limits.helloTimeoutMs);
+    const { stream } = call;
+    stream.on('data', (envelope: raft.Envelope) => this.take(envelope));
+    stream.on('drain', () => {
+      this.mustDrain = false;
+      this.flush();
+    });
+    stream.on('error', (error: Error) => this.finish(fromServiceError(error)));
+    stream.on('cancelled', () => this.finish(gone('the connection is gone')));
+    stream.on('end', () => {
+      this.finish(gone('the other side ended the stream'));
+      stream.end();
+    });
+  }
+
+  get opener(): 'self' | 'peer' {
+    return this.call.opener;
+  }
+
+  sendHello(hello: raft.Hello): void {
+    if (!this.hasEnded) this.call.stream.write({ body: { $case: 'hello', hello } });
+  }
+
+  send(message: PeerMessage): void {
+    if (this.hasEnded) return;
+    if (!this.outbox.add(message)) {
+      this.handlers.overflowed();
+      return;
+    }
+    if (this.isFlushScheduled || this.mustDrain) return;
+    this.isFlushScheduled = true;
+    setImmediate(() => {
+      this.isFlushScheduled = false;
+      this.flush();
+    });
+  }
+
+  /** Without an error the stream is only not needed any more. */
+  end(error?: EnxameError): void {
+    if (this.hasEnded) return;
+    const { call } = this;
+    this.finish(error ?? gone('the stream is not needed any more'));
+    if (call.opener === 'self') call.stream.cancel();
+    else if (error === undefined) call.stream.end();
+    else call.stream.emit('error', toServiceError(error));
+  }
+
+  private flush(): void {
+    while (!this.mustDrain && !this.hasEnded) {
+      const envelope = this.outbox.take();
+      if (envelope === undefined) return;
+      this.mustDrain = !this.call.stream.write(envelope);
+    }
+  }
+
+  private take(envelope: raft.Envelope): void {
+    if (this.hasEnded || envelope.body === undefined) return;
+    try {
+      this.takeBody(envelope.body);
+    } catch (error) {
+      this.end(
+        error instanceof EnxameError
+          ? error
+          : new EnxameError('internal', 'raft: a message could not be taken', { cause: error }),
+      );
+    }
+  }
+
+  private takeBody(body: NonNullable<raft.Envelope['body']>): void {
+    if (body.$case === 'hello') {
+      if (this.hasHello) throw protocolError('a second hello');
+      this.hasHello = true;
+      clearTimeout(this.helloTimer);
+      this.handlers.hello(body.hello);
+      return;
+    }
+    if (!this.hasHello) throw protocolError('a message before the hello');
+    if (body.$case === 'messages') this.deliver(body.messages);
+    else this.takePiece(body.piece);
+  }
+
+  private takePiece({ bytes, last }: raft.Piece): void {
+    this.pieces.push(bytes);
+    this.pieceBytes += bytes.length;
+    if (this.pieceBytes > this.limits.messageBytesMax) {
+      throw protocolError(`a message of more than ${this.limits.messageBytesMax} bytes`);
+    }
+    if (!last) return;
+    const whole = Buffer.concat(this.pieces, this.pieceBytes);
+    this.pieces = [];
+    this.pieceBytes = 0;
+    this.deliver(whole);
+  }
+
+  private deliver(bytes: Buffer): void {
+    for (const message of decodeMessages(bytes)) {
+      if (this.hasEnded) return;
+      this.handlers.message(message);
+    }
+  }
+
+  private finish(error: EnxameError): void {
+    if (this.hasEnded) return;
+    this.hasEnded = true;
+    clearTimeout(this.helloTimer);
+    this.handlers.ended(error);
+  }
+}
+
+export function protocolError(message: string): EnxameError {
+  return new EnxameError('failed-precondition', `raft: ${message}`);
+}
+
+function gone(message: string): EnxameError {
+  return new EnxameError('unavailable', `raft: ${message}`);
+}
