@@ -1,7 +1,7 @@
 /** What a Raft node needs and what it gives. */
 import type { EnxameError } from '#libs/model';
 import type { CoreStatus, MemberId, MembershipChange, Message } from './core/types.js';
-import type { OpenStorage, SnapshotPart, SnapshotTotal } from './wal/storage.js';
+import type { OpenStorage } from './wal/storage.js';
 
 export type { MembershipChange } from './core/types.js';
 
@@ -37,18 +37,20 @@ export type PeerMessage =
 /** A snapshot on its way out: the core's message that names it, and the state in chunks. */
 export interface OutgoingSnapshot {
   message: Extract<Message, { kind: 'snapshot' }>;
-  /** The chunk that begins at `offset`, which counts the chunks' bytes; after the last one the total. */
-  read(offset: number): Promise<SnapshotPart>;
+  /** Equal ids, equal chunks: a receiver that holds a part goes on from there. */
+  id: string;
+  /** The chunk of this number, the first being 0; undefined after the last one. */
+  read(number: number): Promise<Uint8Array | undefined>;
 }
 
 /** Where an incoming snapshot goes. A rejection ends the stream; the sender is told the words. */
 export interface SnapshotIntake {
-  /** Resolves with the offset of the first chunk that is not held yet: 0, or where an earlier stream broke. */
-  begin(from: MemberId, message: OutgoingSnapshot['message']): Promise<number>;
-  /** Resolves with the offset that is wanted next, once the next chunk may come. */
-  chunk(from: MemberId, offset: number, chunk: Uint8Array): Promise<number>;
+  /** Resolves with the number of the first chunk that is not held yet: 0, or where an earlier stream broke. */
+  begin(from: MemberId, snapshot: Pick<OutgoingSnapshot, 'message' | 'id'>): Promise<number>;
+  /** Resolves with the number that is wanted next, once the next chunk may come. */
+  chunk(from: MemberId, number: number, chunk: Uint8Array): Promise<number>;
   /** No more chunks. Resolves when the snapshot is whole and durable and has been given to the core. */
-  end(from: MemberId, total: SnapshotTotal): Promise<void>;
+  end(from: MemberId): Promise<void>;
 }
 
 export interface TransportReceiver {

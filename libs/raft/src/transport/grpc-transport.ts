@@ -33,6 +33,7 @@ export const defaultTransportLimits: TransportLimits = {
   envelopeBytesMax: 1024 * 1024,
   messageBytesMax: 80 * 1024 * 1024,
   helloTimeoutMs: 5_000,
+  retireMs: 5_000,
   snapshotPieceBytesMax: 512 * 1024,
   chunkBytesMax: 64 * 1024 * 1024,
   snapshotStallMs: 30_000,
@@ -48,7 +49,7 @@ export interface PeerCredentials {
 export interface GrpcTransportOptions {
   id: MemberId;
   /** Host and port where others reach this member. */
-  address: string;
+  address: () => string;
   /** Reads a certificate's subject; undefined when it is not a node's. */
   identify: (subject: CallerSubject) => PeerIdentity | undefined;
   /** A sole member needs none; without them nobody is dialed and everybody is refused. */
@@ -160,7 +161,7 @@ class Transport implements GrpcTransport {
       clusterId: this.credentials?.clusterId ?? '',
       from: this.options.id,
       to,
-      address: this.options.address,
+      address: this.options.address(),
       incarnation: this.incarnation,
     };
   }
@@ -216,7 +217,7 @@ class Transport implements GrpcTransport {
 
   private checkCaller(call: Pick<ServerDuplexStream<unknown, unknown>, 'getAuthContext'>): string {
     const { credentials, options } = this;
-    if (credentials === undefined || this.receiver === undefined) {
+    if (credentials === undefined || this.receiver === undefined || this.isClosed) {
       throw new EnxameError('unavailable', 'raft: this member takes part in no cluster yet');
     }
     checkCertificate(callerOf(call), credentials.clusterId, options.identify);

@@ -86,9 +86,9 @@ export class PeerLink {
     if (hello.address !== '') this.address = hello.address;
     const fresh: Standing = { stream, incarnation: hello.incarnation, sinceMs: this.host.nowMs() };
     const { standing } = this;
-    if (standing !== undefined && !this.replaces(fresh, standing)) return stream.end();
+    if (standing !== undefined && !this.replaces(fresh, standing)) return stream.retire();
     this.standing = fresh;
-    standing?.stream.end();
+    standing?.stream.retire();
     this.stopDialing();
   }
 

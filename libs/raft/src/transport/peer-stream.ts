@@ -12,6 +12,8 @@ export interface StreamLimits extends OutboxLimits {
   /** Of one message that comes in pieces. */
   messageBytesMax: number;
   helloTimeoutMs: number;
+  /** How long a stream that was replaced may take to end. */
+  retireMs: number;
 }
 
 export interface StreamHandlers {
@@ -31,6 +33,7 @@ type Call =
 export class PeerStream {
   private readonly outbox: Outbox;
   private readonly helloTimer: NodeJS.Timeout;
+  private retireTimer: NodeJS.Timeout | undefined;
   private pieces: Buffer[] = [];
   private pieceBytes = 0;
   private hasHello = false;
@@ -70,7 +73,7 @@ export class PeerStream {
   }
 
   send(message: PeerMessage): void {
-    if (this.hasEnded) return;
+    if (this.hasEnded || this.retireTimer !== undefined) return;
     if (!this.outbox.add(message)) {
       this.handlers.overflowed();
       return;
@@ -91,6 +94,20 @@ export class PeerStream {
     if (call.opener === 'self') call.stream.cancel();
     else if (error === undefined) call.stream.end();
     else call.stream.emit('error', toServiceError(error));
+  }
+
+  /**
+   * Another stream has taken its place. What is under way on this one arrives all the same: its opener ends it after
+   * the last message, the other side only waits.
+   */
+  retire(): void {
+    if (this.hasEnded) return;
+    this.retireTimer = setTimeout(() => this.end(), this.limits.retireMs);
+    if (this.call.opener === 'peer') return;
+    for (let rest = this.outbox.take(); rest !== undefined; rest = this.outbox.take()) {
+      this.call.stream.write(rest);
+    }
+    this.call.stream.end();
   }
 
   private flush(): void {
@@ -151,6 +168,7 @@ export class PeerStream {
     if (this.hasEnded) return;
     this.hasEnded = true;
     clearTimeout(this.helloTimer);
+    clearTimeout(this.retireTimer);
     this.handlers.ended(error);
   }
 }

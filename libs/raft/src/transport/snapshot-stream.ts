@@ -25,35 +25,39 @@ export async function writeSnapshotStream(
 ): Promise<void> {
   const { hello, snapshot, limits } = options;
   const stall = new StallTimer(limits.snapshotStallMs, () => stream.cancel());
+  const broken = new Promise<never>((_, reject) => stream.once('error', reject));
+  // Whoever waits for it hears of it; nobody may be waiting.
+  broken.catch(() => undefined);
+  let isBroken = false;
+  stream.on('error', () => {
+    isBroken = true;
+  });
   const progress = stream[Symbol.asyncIterator]();
   const answer = async (): Promise<NonNullable<raft.SnapshotProgress['body']>> => {
-    const next = await progress.next();
+    const next = await Promise.race([progress.next(), broken]);
     stall.reset();
     const body = next.done === true ? undefined : (next.value as raft.SnapshotProgress).body;
     if (body === undefined) throw protocolError('the receiver ended the snapshot');
     return body;
   };
   const write = async (body: NonNullable<raft.SnapshotPart['body']>): Promise<void> => {
-    if (!stream.write({ body })) await once(stream, 'drain');
+    if (isBroken) await broken;
+    if (!stream.write({ body })) await Promise.race([once(stream, 'drain'), broken]);
     stall.reset();
   };
   try {
     const message = Buffer.from(JSON.stringify(snapshot.message), 'utf8');
-    await write({ $case: 'header', header: { hello, message } });
+    await write({ $case: 'header', header: { hello, message, id: snapshot.id } });
     const begin = await answer();
-    if (begin.$case !== 'wantedOffset') throw protocolError(`expected an offset, got ${begin.$case}`);
-    let offset = begin.wantedOffset;
-    for (;;) {
-      const part = await snapshot.read(offset);
-      if ('total' in part) {
-        await write({ $case: 'total', total: part.total });
-        break;
+    if (begin.$case !== 'wanted') throw protocolError(`expected a number, got ${begin.$case}`);
+    for (let number = begin.wanted; ; number++) {
+      const chunk = await snapshot.read(number);
+      if (chunk === undefined) break;
+      for (const piece of piecesOf(chunk, limits.snapshotPieceBytesMax)) {
+        await write({ $case: 'chunk', chunk: { number, piece } });
       }
-      for (const piece of piecesOf(part.chunk, limits.snapshotPieceBytesMax)) {
-        await write({ $case: 'chunk', chunk: { offset, piece } });
-      }
-      offset += part.chunk.length;
     }
+    await write({ $case: 'end', end: {} });
     const end = await answer();
     if (end.$case !== 'taken') throw protocolError(`expected the end, got ${end.$case}`);
   } catch (error) {
@@ -99,25 +103,28 @@ export async function readSnapshotStream(
   let pieces: Buffer[] = [];
   let pieceBytes = 0;
   try {
-    for await (const { body } of stream as AsyncIterable<raft.SnapshotPart>) {
+    // The stream must live on when the reading ends here: the sender is to be told the reason on it.
+    const parts: AsyncIterable<raft.SnapshotPart> = stream.iterator({ destroyOnReturn: false });
+    for await (const { body } of parts) {
       if (body === undefined) throw protocolError('an empty part of a snapshot');
       // What the disk needs is not the sender's standing still.
       stall.pause();
       if (body.$case === 'header') {
         if (from !== undefined) throw protocolError('a second header of a snapshot');
         from = options.admit(body.header.hello);
-        wanted = await intake.begin(from, parseMessage(body.header.message));
-        answer({ $case: 'wantedOffset', wantedOffset: wanted });
+        const { id, message } = body.header;
+        wanted = await intake.begin(from, { id, message: parseMessage(message) });
+        answer({ $case: 'wanted', wanted });
       } else if (from === undefined) {
         throw protocolError('a snapshot without a header');
-      } else if (body.$case === 'total') {
-        await intake.end(from, body.total);
-        answer({ $case: 'taken', taken: body.total });
+      } else if (body.$case === 'end') {
+        await intake.end(from);
+        answer({ $case: 'taken', taken: {} });
         return;
       } else {
-        const { offset, piece } = body.chunk;
-        if (offset !== wanted || piece === undefined) {
-          throw protocolError(`a chunk at offset ${offset} of a snapshot, not ${wanted}`);
+        const { number, piece } = body.chunk;
+        if (number !== wanted || piece === undefined) {
+          throw protocolError(`chunk ${number} of a snapshot, not ${wanted}`);
         }
         pieces.push(piece.bytes);
         pieceBytes += piece.bytes.length;
@@ -125,7 +132,7 @@ export async function readSnapshotStream(
           throw protocolError(`a chunk of more than ${limits.chunkBytesMax} bytes`);
         }
         if (piece.last) {
-          wanted = await intake.chunk(from, offset, Buffer.concat(pieces, pieceBytes));
+          wanted = await intake.chunk(from, number, Buffer.concat(pieces, pieceBytes));
           pieces = [];
           pieceBytes = 0;
         }

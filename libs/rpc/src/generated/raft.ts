@@ -59,11 +59,11 @@ export interface SnapshotPart {
     /** First, and only first. */
     { $case: "header"; header: SnapshotHeader }
     | //
-    /** In order, from the offset that the receiver has named. */
+    /** In order, from the number that the receiver has named. */
     { $case: "chunk"; chunk: SnapshotChunk }
     | //
     /** Nothing more comes. */
-    { $case: "total"; total: SnapshotTotal }
+    { $case: "end"; end: SnapshotEnd }
     | undefined;
 }
 
@@ -73,27 +73,27 @@ export interface SnapshotHeader {
     | undefined;
   /** The core's message that names the snapshot: JSON. */
   message: Buffer;
+  /** Equal ids, equal chunks. */
+  id: string;
 }
 
-/** A large chunk comes in several pieces of one offset. */
+/** A large chunk comes in several pieces of one number. */
 export interface SnapshotChunk {
-  offset: number;
+  number: number;
   piece?: Piece | undefined;
 }
 
-export interface SnapshotTotal {
-  bytes: number;
-  checksum: number;
+export interface SnapshotEnd {
 }
 
 export interface SnapshotProgress {
   body?:
     | //
-    /** The receiver holds what is before this offset: the sender goes on there. */
-    { $case: "wantedOffset"; wantedOffset: number }
+    /** The receiver holds the chunks before this number: the sender goes on there. */
+    { $case: "wanted"; wanted: number }
     | //
     /** The whole snapshot is on the receiver's disk. */
-    { $case: "taken"; taken: SnapshotTotal }
+    { $case: "taken"; taken: SnapshotEnd }
     | undefined;
 }
 
@@ -390,8 +390,8 @@ export const SnapshotPart: MessageFns<SnapshotPart> = {
       case "chunk":
         SnapshotChunk.encode(message.body.chunk, writer.uint32(18).fork()).join();
         break;
-      case "total":
-        SnapshotTotal.encode(message.body.total, writer.uint32(26).fork()).join();
+      case "end":
+        SnapshotEnd.encode(message.body.end, writer.uint32(26).fork()).join();
         break;
     }
     return writer;
@@ -431,7 +431,7 @@ export const SnapshotPart: MessageFns<SnapshotPart> = {
               break;
             }
 
-            message.body = { $case: "total", total: SnapshotTotal.decode(reader, reader.uint32()) };
+            message.body = { $case: "end", end: SnapshotEnd.decode(reader, reader.uint32()) };
             continue;
           }
         }
@@ -464,9 +464,9 @@ export const SnapshotPart: MessageFns<SnapshotPart> = {
         }
         break;
       }
-      case "total": {
-        if (object.body?.total !== undefined && object.body?.total !== null) {
-          message.body = { $case: "total", total: SnapshotTotal.fromPartial(object.body.total) };
+      case "end": {
+        if (object.body?.end !== undefined && object.body?.end !== null) {
+          message.body = { $case: "end", end: SnapshotEnd.fromPartial(object.body.end) };
         }
         break;
       }
@@ -476,7 +476,7 @@ export const SnapshotPart: MessageFns<SnapshotPart> = {
 };
 
 function createBaseSnapshotHeader(): SnapshotHeader {
-  return { hello: undefined, message: Buffer.alloc(0) };
+  return { hello: undefined, message: Buffer.alloc(0), id: "" };
 }
 
 export const SnapshotHeader: MessageFns<SnapshotHeader> = {
@@ -486,6 +486,9 @@ export const SnapshotHeader: MessageFns<SnapshotHeader> = {
     }
     if (message.message.length !== 0) {
       writer.uint32(18).bytes(message.message);
+    }
+    if (message.id !== "") {
+      writer.uint32(26).string(message.id);
     }
     return writer;
   },
@@ -519,6 +522,14 @@ export const SnapshotHeader: MessageFns<SnapshotHeader> = {
             message.message = Buffer.from(reader.bytes());
             continue;
           }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.id = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -538,18 +549,19 @@ export const SnapshotHeader: MessageFns<SnapshotHeader> = {
     const message = createBaseSnapshotHeader();
     message.hello = (object.hello !== undefined && object.hello !== null) ? Hello.fromPartial(object.hello) : undefined;
     message.message = object.message ?? Buffer.alloc(0);
+    message.id = object.id ?? "";
     return message;
   },
 };
 
 function createBaseSnapshotChunk(): SnapshotChunk {
-  return { offset: 0, piece: undefined };
+  return { number: 0, piece: undefined };
 }
 
 export const SnapshotChunk: MessageFns<SnapshotChunk> = {
   encode(message: SnapshotChunk, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
-    if (message.offset !== 0) {
-      writer.uint32(8).uint64(message.offset);
+    if (message.number !== 0) {
+      writer.uint32(8).uint32(message.number);
     }
     if (message.piece !== undefined) {
       Piece.encode(message.piece, writer.uint32(18).fork()).join();
@@ -575,7 +587,7 @@ export const SnapshotChunk: MessageFns<SnapshotChunk> = {
               break;
             }
 
-            message.offset = longToNumber(reader.uint64());
+            message.number = reader.uint32();
             continue;
           }
           case 2: {
@@ -603,28 +615,22 @@ export const SnapshotChunk: MessageFns<SnapshotChunk> = {
   },
   fromPartial<I extends Exact<DeepPartial<SnapshotChunk>, I>>(object: I): SnapshotChunk {
     const message = createBaseSnapshotChunk();
-    message.offset = object.offset ?? 0;
+    message.number = object.number ?? 0;
     message.piece = (object.piece !== undefined && object.piece !== null) ? Piece.fromPartial(object.piece) : undefined;
     return message;
   },
 };
 
-function createBaseSnapshotTotal(): SnapshotTotal {
-  return { bytes: 0, checksum: 0 };
+function createBaseSnapshotEnd(): SnapshotEnd {
+  return {};
 }
 
-export const SnapshotTotal: MessageFns<SnapshotTotal> = {
-  encode(message: SnapshotTotal, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
-    if (message.bytes !== 0) {
-      writer.uint32(8).uint64(message.bytes);
-    }
-    if (message.checksum !== 0) {
-      writer.uint32(16).uint32(message.checksum);
-    }
+export const SnapshotEnd: MessageFns<SnapshotEnd> = {
+  encode(_: SnapshotEnd, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     return writer;
   },
 
-  decode(input: BinaryReader | Uint8Array, length?: number): SnapshotTotal {
+  decode(input: BinaryReader | Uint8Array, length?: number): SnapshotEnd {
     const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
     const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
     if (previousRecursionDepth >= 100) {
@@ -633,26 +639,10 @@ export const SnapshotTotal: MessageFns<SnapshotTotal> = {
     (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
     try {
       const end = length === undefined ? reader.len : reader.pos + length;
-      const message = createBaseSnapshotTotal();
+      const message = createBaseSnapshotEnd();
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
-          case 1: {
-            if (tag !== 8) {
-              break;
-            }
-
-            message.bytes = longToNumber(reader.uint64());
-            continue;
-          }
-          case 2: {
-            if (tag !== 16) {
-              break;
-            }
-
-            message.checksum = reader.uint32();
-            continue;
-          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -665,13 +655,11 @@ export const SnapshotTotal: MessageFns<SnapshotTotal> = {
     }
   },
 
-  create<I extends Exact<DeepPartial<SnapshotTotal>, I>>(base?: I): SnapshotTotal {
-    return SnapshotTotal.fromPartial(base ?? ({} as any));
+  create<I extends Exact<DeepPartial<SnapshotEnd>, I>>(base?: I): SnapshotEnd {
+    return SnapshotEnd.fromPartial(base ?? ({} as any));
   },
-  fromPartial<I extends Exact<DeepPartial<SnapshotTotal>, I>>(object: I): SnapshotTotal {
-    const message = createBaseSnapshotTotal();
-    message.bytes = object.bytes ?? 0;
-    message.checksum = object.checksum ?? 0;
+  fromPartial<I extends Exact<DeepPartial<SnapshotEnd>, I>>(_: I): SnapshotEnd {
+    const message = createBaseSnapshotEnd();
     return message;
   },
 };
@@ -683,11 +671,11 @@ function createBaseSnapshotProgress(): SnapshotProgress {
 export const SnapshotProgress: MessageFns<SnapshotProgress> = {
   encode(message: SnapshotProgress, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     switch (message.body?.$case) {
-      case "wantedOffset":
-        writer.uint32(8).uint64(message.body.wantedOffset);
+      case "wanted":
+        writer.uint32(8).uint32(message.body.wanted);
         break;
       case "taken":
-        SnapshotTotal.encode(message.body.taken, writer.uint32(18).fork()).join();
+        SnapshotEnd.encode(message.body.taken, writer.uint32(18).fork()).join();
         break;
     }
     return writer;
@@ -711,7 +699,7 @@ export const SnapshotProgress: MessageFns<SnapshotProgress> = {
               break;
             }
 
-            message.body = { $case: "wantedOffset", wantedOffset: longToNumber(reader.uint64()) };
+            message.body = { $case: "wanted", wanted: reader.uint32() };
             continue;
           }
           case 2: {
@@ -719,7 +707,7 @@ export const SnapshotProgress: MessageFns<SnapshotProgress> = {
               break;
             }
 
-            message.body = { $case: "taken", taken: SnapshotTotal.decode(reader, reader.uint32()) };
+            message.body = { $case: "taken", taken: SnapshotEnd.decode(reader, reader.uint32()) };
             continue;
           }
         }
@@ -740,15 +728,15 @@ export const SnapshotProgress: MessageFns<SnapshotProgress> = {
   fromPartial<I extends Exact<DeepPartial<SnapshotProgress>, I>>(object: I): SnapshotProgress {
     const message = createBaseSnapshotProgress();
     switch (object.body?.$case) {
-      case "wantedOffset": {
-        if (object.body?.wantedOffset !== undefined && object.body?.wantedOffset !== null) {
-          message.body = { $case: "wantedOffset", wantedOffset: object.body.wantedOffset };
+      case "wanted": {
+        if (object.body?.wanted !== undefined && object.body?.wanted !== null) {
+          message.body = { $case: "wanted", wanted: object.body.wanted };
         }
         break;
       }
       case "taken": {
         if (object.body?.taken !== undefined && object.body?.taken !== null) {
-          message.body = { $case: "taken", taken: SnapshotTotal.fromPartial(object.body.taken) };
+          message.body = { $case: "taken", taken: SnapshotEnd.fromPartial(object.body.taken) };
         }
         break;
       }
@@ -821,17 +809,6 @@ export type DeepPartial<T> = T extends Builtin ? T
 type KeysOfUnion<T> = T extends T ? keyof T : never;
 export type Exact<P, I extends P> = P extends Builtin ? P
   : P & { [K in keyof P]: Exact<P[K], I[K]> } & { [K in Exclude<keyof I, KeysOfUnion<P>>]: never };
-
-function longToNumber(int64: { toString(): string }): number {
-  const num = globalThis.Number(int64.toString());
-  if (num > globalThis.Number.MAX_SAFE_INTEGER) {
-    throw new globalThis.Error("Value is larger than Number.MAX_SAFE_INTEGER");
-  }
-  if (num < globalThis.Number.MIN_SAFE_INTEGER) {
-    throw new globalThis.Error("Value is smaller than Number.MIN_SAFE_INTEGER");
-  }
-  return num;
-}
 
 export interface MessageFns<T> {
   encode(message: T, writer?: BinaryWriter): BinaryWriter;
