@@ -18,6 +18,7 @@ import { LocalNetwork, localAddress } from './local-network.js';
 import { containerDevice } from './names.js';
 import { containerDevices, readKernelState, underlayMtu } from './observed-state.js';
 import { diffKernelStates, forwardingRemovals } from './reconcile.js';
+import { NftShell } from './nft-shell.js';
 import { SingleRouteTable } from './single-routes.js';
 import { applySysctls, prepareOverlayDevice, restoreSysctls } from './sysctls.js';
 
@@ -44,6 +45,7 @@ class KernelNodeNetwork implements NodeNetwork {
   private readonly dns: DnsServer;
   private readonly local: LocalNetwork;
   private readonly connections = new ConnectionTable();
+  private readonly nft = new NftShell();
   private readonly singleRoutes = new SingleRouteTable();
   private readonly networksByAddress = new Map<string, string[]>();
   /** Tasks whose endpoint is dead although the leader does not know it yet. */
@@ -124,6 +126,7 @@ class KernelNodeNetwork implements NodeNetwork {
     if (this.saveTimer) this.saveSoon();
     await this.saving;
     await this.connections.forgetDatagrams(new Set()).catch(() => undefined);
+    this.nft.close();
     await this.dns.close();
   }
 
@@ -402,8 +405,8 @@ class KernelNodeNetwork implements NodeNetwork {
   }
 
   /**
-   * nft takes a file: it cannot open the socket pair that Node gives a child as standard input. When the disk has no
-   * room for one, `cat` makes a real pipe of it: a full disk must not keep dead endpoints in the balancer.
+   * nft takes a file. When the disk has no room for one, `cat` makes a pipe of it, since nft cannot open the socket pair
+   * that Node gives a child as standard input: a full disk must not keep dead endpoints in the balancer.
    */
   private async runNft(script: string): Promise<void> {
     const file = join(this.options.stateDir, scriptFile);
@@ -413,7 +416,7 @@ class KernelNodeNetwork implements NodeNetwork {
     } catch {
       return this.pipeNft(script);
     }
-    await mustRun('nft', ['-f', file]);
+    await this.nft.run(file);
   }
 
   private async pipeNft(script: string): Promise<void> {
