@@ -1,77 +1,115 @@
 /** Elections: PreVote, votes, and the start of a term. */
-import { countVotes } from './quorum/majority.js';
-import { broadcastAppend, maybeCommit } from './replication.js';
-import type { CoreState } from './state.js';
-import { Progress } from './tracker/progress.js';
+import { hasUnappliedMembership } from './applying.js';
+import { membersOf } from './membership/membership.js';
+import { appendAsLeader, maybeCommit, trackMembers } from './replication.js';
+import { type CoreState, Leadership } from './state.js';
 import type { MemberId, Message } from './types.js';
 
 type VoteRequest = Extract<Message, { kind: 'pre-vote-request' | 'vote-request' }>;
 type VoteResponse = Extract<Message, { kind: 'pre-vote-response' | 'vote-response' }>;
 
+/** Only a voter, and only one that acts on every change it knows to be committed. */
+export function mayCampaign(state: CoreState): boolean {
+  return state.isVoter && state.rules.mayCampaign(hasUnappliedMembership(state));
+}
+
+/** The election timeout has passed, or the driver asks. */
+export function startElection(state: CoreState): void {
+  if (state.role === 'leader' || !mayCampaign(state)) return;
+  if (state.isSoleVoter) campaign(state, { force: false });
+  else preCampaign(state);
+}
+
+/** The driver asks for an election out of turn. A promise to the present leader's lease stands. */
+export function onCampaign(state: CoreState): void {
+  if (state.config.readLease !== undefined && state.hasLiveLeader) return;
+  startElection(state);
+}
+
+/** The leader asks this member to take over: nobody need be protected from the election. */
+export function onTimeoutNow(state: CoreState): void {
+  if (state.role === 'leader' || !mayCampaign(state)) return;
+  campaign(state, { force: true });
+}
+
+/** Nobody else could win or object: waiting for a timeout would only make things slower. */
+export function leadAloneWhenDue(state: CoreState): void {
+  if (!state.isSoleVoter || state.role === 'leader' || state.role === 'candidate') return;
+  // The leader of a larger membership may not know yet that it is no voter, and trust in its lease.
+  if (state.config.readLease !== undefined && state.hasLiveLeader) return;
+  if (mayCampaign(state)) campaign(state, { force: false });
+}
+
 /** Asks first whether it could win: a member that was cut off must not depose a healthy leader when it comes back. */
-export function preCampaign(state: CoreState): void {
-  if (state.isSoleVoter) {
-    campaign(state);
-    return;
-  }
+function preCampaign(state: CoreState): void {
   state.role = 'pre-candidate';
   state.leader = undefined;
+  state.refuseForwardedReads();
   state.resetElectionTimeout();
   state.votes = new Map([[state.config.id, true]]);
   state.announceRole();
-  for (const peer of state.peers) {
+  const { term, log } = state;
+  for (const peer of otherVoters(state)) {
     state.sendNow(peer, {
       kind: 'pre-vote-request',
-      term: state.term + 1,
-      lastIndex: state.log.lastIndex,
-      lastTerm: state.log.lastTerm,
+      term: term + 1,
+      lastIndex: log.lastIndex,
+      lastTerm: log.lastTerm,
     });
   }
 }
 
-export function campaign(state: CoreState): void {
+function campaign(state: CoreState, { force }: { force: boolean }): void {
   state.role = 'candidate';
   state.leader = undefined;
+  state.refuseForwardedReads();
   state.term++;
   state.votedFor = state.config.id;
   state.votes.clear();
   state.resetElectionTimeout();
   state.writeHardState();
   state.announceRole();
-  for (const peer of state.peers) {
+  const { term, log } = state;
+  for (const peer of otherVoters(state)) {
     state.sendDurably(peer, {
       kind: 'vote-request',
-      force: false,
-      term: state.term,
-      lastIndex: state.log.lastIndex,
-      lastTerm: state.log.lastTerm,
+      force,
+      term,
+      lastIndex: log.lastIndex,
+      lastTerm: log.lastTerm,
     });
   }
+}
+
+function otherVoters({ membership, config }: CoreState): MemberId[] {
+  return membersOf({ ...membership, learners: [] }).filter((member) => member !== config.id);
 }
 
 /** A candidate's own vote counts once it is on disk, as everybody else's does. */
 export function countOwnVote(state: CoreState): void {
   if (state.role !== 'candidate') return;
-  if (state.durableVote.term !== state.term || state.durableVote.votedFor !== state.config.id) return;
+  const { vote } = state.disk;
+  if (vote.term !== state.term || vote.votedFor !== state.config.id) return;
   state.votes.set(state.config.id, true);
   decide(state);
 }
 
+/** Whoever asks is answered, member or not: this member may be the one that has not heard of the change. */
 export function onVoteRequest(state: CoreState, from: MemberId, request: VoteRequest): void {
-  const isUpToDate = state.log.isUpToDate(request.lastIndex, request.lastTerm);
+  const { rules } = state;
+  const isUpToDate = rules.isUpToDate(state.log, request.lastIndex, request.lastTerm);
   if (request.kind === 'pre-vote-request') {
-    const granted = request.term > state.term && isUpToDate && !hasLiveLeader(state);
-    state.sendNow(from, {
-      kind: 'pre-vote-response',
-      term: granted ? request.term : state.term,
-      granted,
-    });
+    const granted = request.term > state.term && isUpToDate && !state.hasLiveLeader;
+    const term = granted ? request.term : state.term;
+    state.sendNow(from, { kind: 'pre-vote-response', term, granted });
     return;
   }
   // The caller has already taken over a higher term, so an older one is refused and an equal one is voted on once.
-  const isFree = state.votedFor === undefined ? state.leader === undefined : state.votedFor === from;
-  const granted = request.term === state.term && isFree && isUpToDate;
-  if (granted && state.votedFor === undefined) {
+  const { votedFor, leader } = state;
+  const isFree = rules.isVoteFree({ votedFor, leader, candidate: from });
+  const isAllowed = request.force || !state.hasLiveLeader;
+  const granted = request.term === state.term && isFree && isUpToDate && isAllowed;
+  if (granted && state.votedFor !== from) {
     state.votedFor = from;
     state.ticksSinceContact = 0;
     state.writeHardState();
@@ -89,36 +127,27 @@ export function onVoteResponse(state: CoreState, from: MemberId, response: VoteR
   decide(state);
 }
 
-/** Heard from a leader within the shortest election timeout: its lease stands, nobody else is to be helped. */
-export function hasLiveLeader(state: CoreState): boolean {
-  return state.leader !== undefined && state.ticksSinceContact < state.config.electionTicks;
-}
-
 function decide(state: CoreState): void {
-  const result = countVotes(state.membership.voters, state.votes);
+  const result = state.rules.countVotes(state.membership, state.votes);
   if (result === 'pending') return;
-  if (result === 'lost') {
-    state.becomeFollower(state.term, undefined);
-  } else if (state.role === 'pre-candidate') {
-    campaign(state);
-  } else {
-    becomeLeader(state);
-  }
+  if (result === 'lost') state.becomeFollower(state.term, undefined);
+  else if (state.role === 'candidate') becomeLeader(state);
+  // While the votes came in a change may have been committed that is not applied.
+  else if (mayCampaign(state)) campaign(state, { force: false });
+  else state.becomeFollower(state.term, undefined);
 }
 
 function becomeLeader(state: CoreState): void {
+  const leadership = new Leadership();
   state.role = 'leader';
+  state.leadership = leadership;
   state.leader = state.config.id;
   state.votes.clear();
   state.resetElectionTimeout();
-  state.readAcks.clear();
-  state.progress = new Map(state.peers.map((peer) => [peer, new Progress(state.log.lastIndex + 1)]));
-  for (const progress of state.progress.values()) progress.recentlyActive = true;
+  trackMembers(state, leadership);
   state.announceRole();
   // An entry of its own term: only by committing that does a leader learn, and may count, what is committed.
-  state.persist([
-    { index: state.log.lastIndex + 1, term: state.term, kind: 'noop', data: new Uint8Array(0) },
-  ]);
-  broadcastAppend(state);
+  const index = state.log.lastIndex + 1;
+  appendAsLeader(state, leadership, [{ index, term: state.term, kind: 'noop', data: new Uint8Array(0) }]);
   maybeCommit(state);
 }

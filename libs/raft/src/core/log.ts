@@ -5,10 +5,12 @@ export class CoreLog {
   private entries: Entry[] = [];
   /** The entry just before the first one here. */
   private base: { index: number; term: number };
+  /** Where the changes of membership are, in order: few, and asked for at every election and step. */
+  private membershipIndexes: number[] = [];
 
   constructor(snapshot: SnapshotMeta | undefined, entries: readonly Entry[]) {
     this.base = { index: snapshot?.index ?? 0, term: snapshot?.term ?? 0 };
-    for (const entry of entries) this.append([entry]);
+    this.append(entries);
   }
 
   get firstIndex(): number {
@@ -39,22 +41,39 @@ export class CoreLog {
       );
     }
     this.entries.length = first.index - this.firstIndex;
-    for (const entry of entries) this.entries.push(entry);
+    while ((this.membershipIndexes.at(-1) ?? 0) >= first.index) this.membershipIndexes.pop();
+    for (const entry of entries) {
+      this.entries.push(entry);
+      if (entry.kind === 'membership') this.membershipIndexes.push(entry.index);
+    }
     return first.index - 1;
   }
 
-  /** `from..through`, both included, cut at `bytesMax` but never to nothing. */
-  slice(from: number, through: number, bytesMax = Number.POSITIVE_INFINITY): Entry[] {
-    const picked: Entry[] = [];
+  /** `from..through`, both included, cut at the limits but never to nothing. */
+  slice(from: number, through: number, bytesMax: number, entriesMax = Number.POSITIVE_INFINITY): Entry[] {
+    const start = from - this.firstIndex;
+    const end = Math.min(through - this.firstIndex + 1, this.entries.length, start + entriesMax);
     let bytes = 0;
-    for (let index = from; index <= through; index++) {
-      const entry = this.entries[index - this.firstIndex];
-      if (entry === undefined) break;
-      bytes += entry.data.length;
-      if (picked.length > 0 && bytes > bytesMax) break;
-      picked.push(entry);
+    let at = start;
+    for (; at < end; at++) {
+      bytes += (this.entries[at] as Entry).data.length;
+      if (bytes > bytesMax && at > start) break;
     }
-    return picked;
+    return this.entries.slice(start, at);
+  }
+
+  /** Of the data of the entries `from..through`. */
+  bytesOf(from: number, through: number): number {
+    let bytes = 0;
+    for (let at = from - this.firstIndex; at <= through - this.firstIndex; at++) {
+      bytes += this.entries[at]?.data.length ?? 0;
+    }
+    return bytes;
+  }
+
+  /** The first change of membership after `index`. */
+  nextMembershipAfter(index: number): number | undefined {
+    return this.membershipIndexes.find((each) => each > index);
   }
 
   compact(through: number): void {
@@ -62,17 +81,14 @@ export class CoreLog {
     if (through <= this.base.index || term === undefined) return;
     this.entries.splice(0, through - this.base.index);
     this.base = { index: through, term };
+    this.membershipIndexes = this.membershipIndexes.filter((index) => index > through);
   }
 
   /** Forgets everything: the snapshot stands for it. */
   reset(snapshot: SnapshotMeta): void {
     this.entries = [];
+    this.membershipIndexes = [];
     this.base = { index: snapshot.index, term: snapshot.term };
-  }
-
-  /** The election restriction (Raft paper, 5.4.1): is the other log at least as new as this one? */
-  isUpToDate(lastIndex: number, lastTerm: number): boolean {
-    return lastTerm > this.lastTerm || (lastTerm === this.lastTerm && lastIndex >= this.lastIndex);
   }
 
   /**
@@ -80,11 +96,14 @@ export class CoreLog {
    * `index`, may still agree with this one. Skips a whole term per round trip (Raft paper, end of 5.3).
    */
   lastIndexOfTermAtMost(index: number, term: number): number {
-    let at = Math.min(index, this.lastIndex);
-    for (; at > this.base.index; at--) {
-      const here = this.term(at);
-      if (here !== undefined && here <= term) return at;
+    // Terms never fall along a log.
+    let low = this.base.index;
+    let high = Math.max(low, Math.min(index, this.lastIndex));
+    while (low < high) {
+      const middle = Math.ceil((low + high) / 2);
+      if ((this.term(middle) as number) <= term) low = middle;
+      else high = middle - 1;
     }
-    return this.base.index;
+    return low;
   }
 }

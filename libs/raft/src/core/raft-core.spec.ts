@@ -1,29 +1,7 @@
 import { expect } from 'chai';
-import { countVotes, majorityIndex } from './quorum/majority.js';
 import { type ChaosReport, ChaosWorld } from './testing/chaos-world.js';
 
 describe('raft: core', () => {
-  it('counts majorities', () => {
-    expect(majorityIndex([5])).to.equal(5);
-    expect(majorityIndex([5, 3])).to.equal(3);
-    expect(majorityIndex([1, 9, 4])).to.equal(4);
-    expect(majorityIndex([1, 2, 3, 4, 5])).to.equal(3);
-    const votes = (...given: (boolean | undefined)[]) => {
-      const ids = given.map((_, i) => i);
-      const entries = ids.flatMap((id): [number, boolean][] => {
-        const vote = given[id];
-        return vote === undefined ? [] : [[id, vote]];
-      });
-      return countVotes(ids, new Map(entries));
-    };
-    expect(votes(true)).to.equal('won');
-    expect(votes(true, undefined)).to.equal('pending');
-    expect(votes(true, false)).to.equal('lost');
-    expect(votes(true, true, undefined)).to.equal('won');
-    expect(votes(true, false, undefined)).to.equal('pending');
-    expect(votes(false, false, true, undefined)).to.equal('lost');
-  });
-
   for (const [members, seeds] of [
     [1, 5],
     [2, 10],

@@ -1,55 +1,72 @@
 /**
  * The Raft core: `step(input)` changes the state and returns the commands to carry out, in order. It reads no clock,
- * no randomness and no disk: the same inputs give the same commands.
- *
- * Not here yet: learners, changes of membership, leadership transfer, message flow control.
+ * no randomness and no disk: the same inputs give the same commands. This file dispatches; each case is a function
+ * in the file of its subject.
  */
 import { assertNever } from '#libs/model';
+import { applyCommitted, onApplied } from './applying.js';
+import { bootstrapWhenEmpty } from './bootstrap.js';
 import {
-  campaign,
   countOwnVote,
-  hasLiveLeader,
+  leadAloneWhenDue,
+  onCampaign,
+  onTimeoutNow,
   onVoteRequest,
   onVoteResponse,
-  preCampaign,
+  startElection,
 } from './election.js';
-import { majorityOf } from './quorum/majority.js';
-import { broadcastHeartbeat, onRead, onReadAck } from './reads.js';
+import { followLeader, onAppendRequest, onHeartbeat, onSnapshot } from './following.js';
+import { leaveJointWhenDue, propose, proposeMembership } from './proposals.js';
 import {
+  broadcastHeartbeat,
+  forgetReads,
+  onRead,
+  onReadRequest,
+  onReadResponse,
+  settleReads,
+} from './reads.js';
+import {
+  hearsQuorum,
   maybeCommit,
-  onAppendRequest,
   onAppendResponse,
-  onHeartbeat,
-  onSnapshot,
-  propose,
-  resumeAfterHeartbeat,
+  onHeartbeatResponse,
+  onSnapshotStatus,
+  onUnreachable,
 } from './replication.js';
-import { CoreState } from './state.js';
-import type { Command, CoreConfig, CoreStatus, Input, MemberId, Message, Recovered } from './types.js';
+import { type Rules, soundRules } from './rules.js';
+import { CoreState, type Leadership } from './state.js';
+import { onTransfer, tickTransfer } from './transfer.js';
+import type {
+  Command,
+  CoreConfig,
+  CoreStatus,
+  Input,
+  MemberId,
+  Message,
+  PeerProgress,
+  Recovered,
+} from './types.js';
 
 export class RaftCore {
   private readonly state: CoreState;
   private isStarted = false;
 
-  constructor(config: CoreConfig, recovered: Recovered) {
-    this.state = new CoreState(config, recovered);
+  constructor(config: CoreConfig, recovered: Recovered, rules: Rules = soundRules) {
+    this.state = new CoreState(config, rules, recovered);
   }
 
   step(input: Input): Command[] {
     const { state } = this;
     state.commands = [];
     this.dispatch(input);
-    state.applyCommitted();
-    if (this.isStarted && state.isSoleVoter && state.role !== 'leader' && state.role !== 'candidate') {
-      // Nobody else could win or object: waiting for a timeout would only make the start slower.
-      campaign(state);
-      state.applyCommitted();
-    }
+    applyCommitted(state);
+    if (this.isStarted) this.followUp();
     return state.commands;
   }
 
   status(): CoreStatus {
     const { state } = this;
+    const transfer = state.leadership?.transfer;
     return {
       role: state.role,
       term: state.term,
@@ -58,10 +75,28 @@ export class RaftCore {
       applied: state.applied,
       firstIndex: state.log.firstIndex,
       lastIndex: state.log.lastIndex,
-      durableIndex: state.durableIndex,
+      durableIndex: state.disk.index,
       snapshotIndex: state.snapshot?.index ?? 0,
       membership: state.membership,
+      ...(transfer === undefined ? {} : { transferringTo: transfer.to }),
     };
+  }
+
+  /** Every other member as the leader sees it; empty on a member that does not lead. */
+  peers(): PeerProgress[] {
+    const { leadership, membership } = this.state;
+    return [...(leadership?.progress ?? [])].map(([id, progress]) => ({
+      id,
+      isLearner: membership.learners.includes(id),
+      state: progress.state,
+      match: progress.match,
+      next: progress.next,
+      pendingSnapshot: progress.pendingSnapshot,
+      isActive: progress.recentlyActive,
+      isPaused: progress.isPaused,
+      inflightAppends: progress.inflights.count,
+      inflightBytes: progress.inflights.bytes,
+    }));
   }
 
   /** For checkers: the term of an entry that is still in the log. */
@@ -74,69 +109,83 @@ export class RaftCore {
     switch (input.kind) {
       case 'start':
         this.isStarted = true;
-        return state.bootstrap();
+        return bootstrapWhenEmpty(state);
       case 'tick':
         return this.tick();
       case 'message':
         return this.receive(input.from, input.message);
       case 'propose':
         return propose(state, input.proposals);
+      case 'propose-membership': {
+        const { changes, transition } = input;
+        return proposeMembership(state, input.ref, { kind: 'change', changes, transition });
+      }
+      case 'leave-joint':
+        return proposeMembership(state, input.ref, { kind: 'leave-joint' });
+      case 'transfer':
+        return onTransfer(state, input.ref, input.to);
       case 'persisted':
-        state.persisted(input.sequence);
+        state.disk.done(input.sequence);
         countOwnVote(state);
         maybeCommit(state);
         return;
       case 'applied':
-        state.applied = Math.max(state.applied, input.index);
-        return;
+        return onApplied(state, input.index);
       case 'read':
         return onRead(state, input.refs);
+      case 'forget-reads':
+        return forgetReads(state, input.refs);
       case 'snapshot-taken':
         if (input.snapshot.index > (state.snapshot?.index ?? 0)) state.snapshot = input.snapshot;
-        state.log.compact(Math.min(input.compactThrough, state.applied));
-        return;
-      case 'propose-membership':
-      case 'leave-joint':
-      case 'transfer':
-        return state.refuse(input.ref, 'not-leader', 'not built yet');
-      case 'forget-reads':
+        return state.log.compact(Math.min(input.compactThrough, input.snapshot.index, state.applied));
       case 'snapshot-status':
+        return onSnapshotStatus(state, input.peer, input.outcome);
       case 'unreachable':
+        return onUnreachable(state, input.peer);
       case 'campaign':
+        return onCampaign(state);
       case 'forget-leader':
-        throw new Error(`raft: input ${input.kind} is not built yet`);
+        return this.forgetLeader();
       default:
         assertNever(input, 'raft input');
     }
   }
 
+  /** What the new state asks for by itself. */
+  private followUp(): void {
+    leaveJointWhenDue(this.state);
+    leadAloneWhenDue(this.state);
+  }
+
   private tick(): void {
     const { state } = this;
+    state.ticks++;
     state.ticksSinceContact++;
-    if (state.role !== 'leader') {
-      const canVote = state.membership.voters.includes(state.config.id);
-      if (canVote && state.ticksSinceContact >= state.electionTimeout) preCampaign(state);
-      return;
-    }
-    state.ticksSinceHeartbeat++;
+    state.ticksSinceLeader++;
+    if (state.leadership !== undefined) this.tickAsLeader(state.leadership);
+    else if (state.ticksSinceContact >= state.electionTimeout) startElection(state);
+  }
+
+  private tickAsLeader(leadership: Leadership): void {
+    const { state } = this;
+    tickTransfer(state, leadership);
     if (state.ticksSinceContact >= state.config.electionTicks) {
       state.ticksSinceContact = 0;
-      if (!this.hearsMajority()) {
-        // CheckQuorum (thesis, 6.2): a leader that was cut off must not go on answering.
+      if (!hearsQuorum(state, leadership)) {
         state.becomeFollower(state.term, undefined);
         return;
       }
     }
-    if (state.ticksSinceHeartbeat >= state.config.heartbeatTicks) broadcastHeartbeat(state);
+    state.ticksSinceHeartbeat++;
+    if (state.ticksSinceHeartbeat < state.config.heartbeatTicks) return;
+    broadcastHeartbeat(state, leadership);
+    settleReads(state, leadership);
   }
 
-  private hearsMajority(): boolean {
-    let heard = 1;
-    for (const progress of this.state.progress.values()) {
-      if (progress.recentlyActive) heard++;
-      progress.recentlyActive = false;
-    }
-    return heard >= majorityOf(this.state.membership.voters.length);
+  private forgetLeader(): void {
+    const { state } = this;
+    if (state.role !== 'follower' || state.config.readLease !== undefined) return;
+    state.becomeFollower(state.term, undefined);
   }
 
   private receive(from: MemberId, message: Message): void {
@@ -151,26 +200,24 @@ export class RaftCore {
       case 'vote-response':
         return onVoteResponse(state, from, message);
       case 'append-request':
-        this.followLeader(from, message.term);
+        followLeader(state, from, message.term);
         return onAppendRequest(state, from, message);
       case 'heartbeat':
-        this.followLeader(from, message.term);
+        followLeader(state, from, message.term);
         return onHeartbeat(state, from, message);
       case 'snapshot':
-        this.followLeader(from, message.term);
+        followLeader(state, from, message.term);
         return onSnapshot(state, from, message);
       case 'append-response':
         return onAppendResponse(state, from, message);
-      case 'heartbeat-response': {
-        const progress = state.role === 'leader' ? state.progress.get(from) : undefined;
-        if (progress === undefined) return;
-        resumeAfterHeartbeat(state, from, progress);
-        return onReadAck(state, from, message.readSequence);
-      }
+      case 'heartbeat-response':
+        return onHeartbeatResponse(state, from, message);
       case 'timeout-now':
+        return onTimeoutNow(state);
       case 'read-request':
+        return onReadRequest(state, from, message);
       case 'read-response':
-        return;
+        return onReadResponse(state, message);
       default:
         assertNever(message, 'raft message');
     }
@@ -188,8 +235,8 @@ export class RaftCore {
         state.becomeFollower(message.term, undefined);
         return false;
       case 'vote-request':
-        // A live leader's lease: whoever asks now was cut off and would only disturb (thesis, 4.2.3).
-        if (hasLiveLeader(state)) return false;
+        // Whoever asks now was cut off and would only disturb (thesis, 4.2.3), unless the leader itself wants it.
+        if (state.hasLiveLeader && !message.force) return false;
         state.becomeFollower(message.term, undefined);
         return true;
       case 'append-request':
@@ -238,13 +285,5 @@ export class RaftCore {
       default:
         return assertNever(message, 'raft message');
     }
-  }
-
-  private followLeader(from: MemberId, term: number): void {
-    const { state } = this;
-    if (state.role === 'leader')
-      throw new Error(`raft: two leaders in term ${term}: ${from} and this member`);
-    if (state.role !== 'follower' || state.leader !== from) state.becomeFollower(term, from);
-    state.ticksSinceContact = 0;
   }
 }

@@ -1,48 +1,52 @@
-/** Log replication: what a leader sends and counts, what a follower takes. */
-import { majorityIndex } from './quorum/majority.js';
-import { releaseEarlyReads } from './reads.js';
-import type { CoreState } from './state.js';
-import type { Progress } from './tracker/progress.js';
+/** Log replication as the leader does it: what it sends, what it counts. */
+import { isVoter, membersOf } from './membership/membership.js';
+import { releaseEarlyReads, settleReads } from './reads.js';
+import type { CoreState, Leadership } from './state.js';
+import { Progress } from './tracker/progress.js';
+import { abortTransfer, handOverAtExit, offerTakeover } from './transfer.js';
 import type { Entry, MemberId, Message } from './types.js';
 
 type Of<K extends Message['kind']> = Extract<Message, { kind: K }>;
 
-export function propose(state: CoreState, proposals: readonly { ref: number; data: Uint8Array }[]): void {
-  if (state.role !== 'leader') {
-    for (const { ref } of proposals) {
-      state.refuse(ref, 'not-leader');
-    }
-    return;
-  }
-  const entries: Entry[] = [];
-  for (const { ref, data } of proposals) {
-    const index = state.log.lastIndex + 1 + entries.length;
-    entries.push({ index, term: state.term, kind: 'data', data });
-    state.emit({ kind: 'proposed', ref, index, term: state.term, afterPersist: 0 });
-  }
-  if (entries.length === 0) return;
+/** Writes own-term entries to the log and sends them; the disk here and those of the others work at the same time. */
+export function appendAsLeader(state: CoreState, leadership: Leadership, entries: readonly Entry[]): void {
+  for (const entry of entries) leadership.uncommittedBytes += entry.data.length;
   state.persist(entries);
-  broadcastAppend(state);
+  broadcastAppend(state, leadership);
 }
 
-export function broadcastAppend(state: CoreState): void {
-  for (const [peer, progress] of state.progress) sendAppend(state, peer, progress);
+/** Sends every member what it lacks: entries, or the news of a commit. */
+export function broadcastAppend(state: CoreState, leadership: Leadership): void {
+  for (const [peer, progress] of leadership.progress) {
+    const lacksEntries = progress.next <= state.log.lastIndex;
+    const lacksCommit = progress.sentCommit < Math.min(state.commit, progress.next - 1);
+    if (lacksEntries || lacksCommit) sendAppend(state, peer, progress);
+  }
 }
 
-function sendAppend(state: CoreState, peer: MemberId, progress: Progress): void {
-  if (progress.state === 'snapshot') return;
-  if (progress.state === 'probe' && progress.awaitingAnswer) return;
+/** One request, perhaps an empty one, unless the member is waited for. False when nothing went out. */
+function sendAppend(state: CoreState, peer: MemberId, progress: Progress): boolean {
+  if (!progress.maySend) return false;
+  const { log, config, term, commit } = state;
   const prevIndex = progress.next - 1;
-  const prevTerm = state.log.term(prevIndex);
+  const prevTerm = log.term(prevIndex);
   if (prevTerm === undefined) {
     sendSnapshot(state, peer, progress);
-    return;
+    return true;
   }
-  const entries = state.log.slice(progress.next, state.log.lastIndex, state.config.appendBytesMax);
-  const { term, commit } = state;
+  const entries =
+    progress.state === 'replicate' && progress.inflights.isFull
+      ? []
+      : log.slice(progress.next, log.lastIndex, config.appendBytesMax, config.appendEntriesMax);
+  const last = prevIndex + entries.length;
   state.sendNow(peer, { kind: 'append-request', term, prevIndex, prevTerm, entries, commit });
-  if (progress.state === 'replicate') progress.next += entries.length;
-  else progress.awaitingAnswer = true;
+  progress.sent(entries.length, log.bytesOf(prevIndex + 1, last), Math.min(commit, last));
+  return true;
+}
+
+/** As many requests as the window holds. */
+function sendWaitingEntries(state: CoreState, peer: MemberId, progress: Progress): void {
+  while (progress.next <= state.log.lastIndex && sendAppend(state, peer, progress));
 }
 
 function sendSnapshot(state: CoreState, peer: MemberId, progress: Progress): void {
@@ -53,97 +57,123 @@ function sendSnapshot(state: CoreState, peer: MemberId, progress: Progress): voi
   state.sendNow(peer, { kind: 'snapshot', term: state.term, snapshot: state.snapshot });
 }
 
-/** The commit rule (Raft paper, 5.4.2): by counting, only an entry of the leader's own term. */
-export function maybeCommit(state: CoreState): void {
-  if (state.role !== 'leader') return;
-  const matched = state.membership.voters.map((voter) =>
-    voter === state.config.id ? state.durableIndex : (state.progress.get(voter)?.match ?? 0),
+/** The commit rule: what a quorum has on its disks, this member's own among them. True when it is news. */
+export function maybeCommit(state: CoreState): boolean {
+  const { leadership, rules } = state;
+  if (leadership === undefined) return false;
+  const index = rules.quorumIndex(state.membership, (member) =>
+    member === state.config.id ? state.disk.index : (leadership.progress.get(member)?.match ?? 0),
   );
-  const index = majorityIndex(matched);
-  if (index <= state.commit || state.log.term(index) !== state.term) return;
+  if (index <= state.commit || !rules.commitsByCounting(state.log.term(index), state.term)) return false;
+  const bytes = state.log.bytesOf(state.commit + 1, index);
+  // Entries of earlier terms were never counted in.
+  leadership.uncommittedBytes = Math.max(0, leadership.uncommittedBytes - bytes);
   state.commit = index;
-  releaseEarlyReads(state);
-  // Followers learn of the commit with the next append or heartbeat; an empty append now makes them apply sooner.
-  broadcastAppend(state);
-}
-
-export function onAppendRequest(state: CoreState, from: MemberId, request: Of<'append-request'>): void {
-  const { prevIndex, prevTerm } = request;
-  if (prevIndex < state.commit) {
-    // All through the commit index is equal on every member: say so and let the leader go on from there.
-    respond(state, from, { accepted: true, match: state.commit });
-    return;
-  }
-  if (state.log.term(prevIndex) !== prevTerm) {
-    const hintIndex = state.log.lastIndexOfTermAtMost(Math.min(prevIndex, state.log.lastIndex), prevTerm);
-    const hintTerm = state.log.term(hintIndex) ?? 0;
-    respond(state, from, { accepted: false, rejectedPrev: prevIndex, hintIndex, hintTerm });
-    return;
-  }
-  // Entries that are there already stay: an older request that comes late must not cut newer entries off.
-  const firstNew = request.entries.findIndex((entry) => state.log.term(entry.index) !== entry.term);
-  if (firstNew >= 0) {
-    const fresh = request.entries.slice(firstNew);
-    const at = fresh[0]?.index ?? 0;
-    if (at <= state.commit) throw new Error(`raft: leader ${from} replaces committed entry ${at}`);
-    state.persist(fresh);
-  }
-  const match = prevIndex + request.entries.length;
-  state.commit = Math.max(state.commit, Math.min(request.commit, match));
-  respond(state, from, { accepted: true, match });
-}
-
-function respond(state: CoreState, to: MemberId, result: Of<'append-response'>['result']): void {
-  state.sendDurably(to, { kind: 'append-response', term: state.term, result });
+  releaseEarlyReads(state, leadership);
+  broadcastAppend(state, leadership);
+  return true;
 }
 
 export function onAppendResponse(state: CoreState, from: MemberId, { result }: Of<'append-response'>): void {
-  const progress = state.role === 'leader' ? state.progress.get(from) : undefined;
-  if (progress === undefined) return;
+  const { leadership } = state;
+  const progress = leadership?.progress.get(from);
+  if (leadership === undefined || progress === undefined) return;
   progress.recentlyActive = true;
   if (!result.accepted) {
     const retryAfter = state.log.lastIndexOfTermAtMost(result.hintIndex, result.hintTerm);
     if (progress.reject(result.rejectedPrev, retryAfter + 1)) sendAppend(state, from, progress);
     return;
   }
+  const wasPaused = progress.isPaused;
   const isNews = progress.accept(result.match);
-  if (progress.state === 'probe') progress.becomeReplicate();
-  if (progress.state === 'snapshot' && progress.match >= progress.pendingSnapshot) progress.becomeReplicate();
+  settleState(state, progress, isNews || result.match === progress.match);
   if (isNews) maybeCommit(state);
-  if (progress.state === 'replicate' && progress.next <= state.log.lastIndex)
+  // A full window kept the news of commits from it, and entries.
+  if (wasPaused && progress.sentCommit < Math.min(state.commit, progress.next - 1)) {
     sendAppend(state, from, progress);
+  }
+  sendWaitingEntries(state, from, progress);
+  offerTakeover(state, leadership, from);
 }
 
-export function onHeartbeat(state: CoreState, from: MemberId, message: Of<'heartbeat'>): void {
-  // The leader sends no more than this member has acknowledged to it in this term, so the entries are equal.
-  state.commit = Math.max(state.commit, Math.min(message.commit, state.log.lastIndex));
-  state.sendNow(from, {
-    kind: 'heartbeat-response',
-    term: state.term,
-    readSequence: message.readSequence,
-  });
+/** The logs are known to agree through `match`. */
+function settleState(state: CoreState, progress: Progress, agrees: boolean): void {
+  if (progress.state === 'probe' && agrees) progress.becomeReplicate();
+  // Whatever brought it there, the log goes on where the member is.
+  if (progress.state === 'snapshot' && progress.match + 1 >= state.log.firstIndex) progress.becomeReplicate();
 }
 
-export function resumeAfterHeartbeat(state: CoreState, from: MemberId, progress: Progress): void {
+export function onHeartbeatResponse(
+  state: CoreState,
+  from: MemberId,
+  message: Of<'heartbeat-response'>,
+): void {
+  const { leadership } = state;
+  const progress = leadership?.progress.get(from);
+  if (leadership === undefined || progress === undefined) return;
   progress.recentlyActive = true;
-  progress.awaitingAnswer = false;
-  // A snapshot may have been lost on the way: probe again and find out.
-  if (progress.state === 'snapshot') progress.becomeProbe();
-  if (progress.match < state.log.lastIndex) {
-    if (progress.state === 'replicate') progress.becomeProbe();
-    sendAppend(state, from, progress);
+  progress.isPaused = false;
+  // What was sent may be lost. A request after `next - 1` finds out: it is taken, or rejected with a hint.
+  if (progress.state === 'probe' || progress.match < state.log.lastIndex) sendAppend(state, from, progress);
+  const answered = leadership.answeredRound.get(from) ?? 0;
+  leadership.answeredRound.set(from, Math.max(answered, message.readSequence));
+  settleReads(state, leadership);
+  offerTakeover(state, leadership, from);
+}
+
+/** Messages are being lost: what is under way will not arrive. */
+export function onUnreachable(state: CoreState, peer: MemberId): void {
+  const progress = state.leadership?.progress.get(peer);
+  if (progress?.state === 'replicate') progress.becomeProbe();
+}
+
+export function onSnapshotStatus(state: CoreState, peer: MemberId, outcome: 'delivered' | 'failed'): void {
+  state.leadership?.progress.get(peer)?.snapshotEnded(outcome);
+}
+
+/** CheckQuorum (thesis, 6.2): a leader that was cut off must not go on answering. True when a quorum was heard. */
+export function hearsQuorum(state: CoreState, leadership: Leadership): boolean {
+  const heard = new Map<MemberId, boolean>([[state.config.id, true]]);
+  for (const [peer, progress] of leadership.progress) {
+    heard.set(peer, progress.recentlyActive);
+    progress.recentlyActive = false;
+  }
+  return state.rules.countVotes(state.membership, heard) === 'won';
+}
+
+/** Everybody gets the log from now on who is in the membership, and nobody else. */
+export function trackMembers(state: CoreState, leadership: Leadership): void {
+  const { progress } = leadership;
+  const members = membersOf(state.membership);
+  for (const peer of progress.keys()) if (!members.includes(peer)) progress.delete(peer);
+  for (const member of members) {
+    if (member === state.config.id || progress.has(member)) continue;
+    const fresh = new Progress(state.log.lastIndex + 1, state.config);
+    // A member that is new cannot have been heard yet; the next quorum check must not hold that against it.
+    fresh.recentlyActive = true;
+    progress.set(member, fresh);
   }
 }
 
-export function onSnapshot(state: CoreState, from: MemberId, message: Of<'snapshot'>): void {
-  const { snapshot } = message;
-  if (snapshot.index <= state.commit) {
-    respond(state, from, { accepted: true, match: state.commit });
+/** The leader's part when a membership begins to hold. */
+export function onMembershipAsLeader(state: CoreState): void {
+  const { leadership } = state;
+  if (leadership === undefined) return;
+  if (!isVoter(state.membership, state.config.id)) {
+    // Removed or demoted (thesis, 4.2.2). The news of the commit is with the others already.
+    handOverAtExit(state, leadership);
+    state.becomeFollower(state.term, undefined);
     return;
   }
-  state.commit = snapshot.index;
-  state.applying = snapshot.index;
-  state.replaceLog(snapshot);
-  state.emit({ kind: 'install-snapshot', snapshot, afterPersist: 0 });
-  respond(state, from, { accepted: true, match: snapshot.index });
+  trackMembers(state, leadership);
+  const { transfer } = leadership;
+  if (transfer !== undefined && !state.membership.voters.includes(transfer.to)) {
+    abortTransfer(state, leadership);
+  }
+  // A promise of the old voters says nothing of the new ones.
+  leadership.leaseFrom = Number.NEGATIVE_INFINITY;
+  // The quorum may have become smaller: what waited for it need not wait any more.
+  maybeCommit(state);
+  settleReads(state, leadership);
+  broadcastAppend(state, leadership);
 }

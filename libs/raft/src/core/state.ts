@@ -1,8 +1,9 @@
-/** A member's volatile and durable state, and the few moves that all roles share. */
+/** A member's state, and the few moves that all roles share. */
+import { Durability } from './durability.js';
 import { CoreLog } from './log.js';
-import { decodeMembershipEntry, encodeMembershipEntry } from './membership/codec.js';
-import { emptyMembership, membersOf } from './membership/membership.js';
-import { Progress } from './tracker/progress.js';
+import { emptyMembership, isJoint, isVoter } from './membership/membership.js';
+import type { Rules } from './rules.js';
+import type { Progress } from './tracker/progress.js';
 import type {
   Command,
   CoreConfig,
@@ -16,19 +17,48 @@ import type {
   SnapshotMeta,
 } from './types.js';
 
-interface PendingPersist {
-  sequence: number;
-  term: number;
-  votedFor: MemberId | undefined;
-  /** Last index that this write makes durable, lowered when a later write replaces entries. */
-  index: number;
-}
+/** Who asked for a read: the driver here, or a follower that will hear `context` again. */
+export type ReadOrigin =
+  | { kind: 'local'; refs: readonly number[] }
+  | { kind: 'remote'; from: MemberId; context: number };
 
 export interface PendingRead {
-  refs: readonly number[];
+  origin: ReadOrigin;
   index: number;
-  /** Heartbeat round that must be answered by a majority. */
-  sequence: number;
+  /** The round of heartbeats that a quorum must answer. */
+  round: number;
+}
+
+export interface Transfer {
+  ref: number;
+  to: MemberId;
+  ticks: number;
+}
+
+/** What only a leader has; begins anew with every term that is led. */
+export class Leadership {
+  readonly progress = new Map<MemberId, Progress>();
+  /** Bytes of own-term entries that are not committed. */
+  uncommittedBytes = 0;
+  transfer: Transfer | undefined;
+  /** A `timeout-now` is out: for the rest of the term another member may be elected at any moment. */
+  hasAskedForTakeover = false;
+
+  /** Number of the newest round of heartbeats. */
+  round = 0;
+  /** The newest round that a quorum has answered. */
+  confirmedRound = 0;
+  /** The newest round that each member has answered. */
+  readonly answeredRound = new Map<MemberId, number>();
+  /** When the rounds that are not confirmed were sent, in order. */
+  readonly sentRounds: { round: number; tick: number }[] = [];
+  /** The tick at which the newest confirmed round was sent. */
+  leaseFrom = Number.NEGATIVE_INFINITY;
+
+  /** In order of their rounds. */
+  pendingReads: PendingRead[] = [];
+  /** Asked for before anything of the own term was committed. */
+  earlyReads: ReadOrigin[] = [];
 }
 
 export class CoreState {
@@ -37,81 +67,81 @@ export class CoreState {
   votedFor: MemberId | undefined;
   leader: MemberId | undefined;
   readonly log: CoreLog;
+  readonly disk: Durability;
   commit: number;
   /** Handed to the state machine. */
   applying: number;
   /** Reported back by the state machine. */
   applied: number;
+  /** What is handed over and not reported back, in order. */
+  applyingBatches: { through: number; bytes: number }[] = [];
+  applyingBytes = 0;
   snapshot: SnapshotMeta | undefined;
   /** Holds at `applying`. */
   membership: Membership;
-  /** The founding entry is not written yet. */
-  private mustBootstrap = false;
 
-  /** Entries through here are on this member's disk. */
-  durableIndex: number;
-  /** The newest vote on this member's disk. */
-  durableVote: { term: number; votedFor: MemberId | undefined };
-  persistSequence = 0;
-  durableSequence = 0;
-  private pending: PendingPersist[] = [];
-
+  /** Since the start. */
+  ticks = 0;
+  /** Towards the next election; a leader's next quorum check. */
   ticksSinceContact = 0;
   ticksSinceHeartbeat = 0;
+  /** Since a leader was heard: how old the promise is not to help to depose it. */
+  ticksSinceLeader: number;
   electionTimeout = 0;
   votes = new Map<MemberId, boolean>();
-  progress = new Map<MemberId, Progress>();
+  /** Set while the role is leader, and only then. */
+  leadership: Leadership | undefined;
 
-  readSequence = 0;
-  readAcks = new Map<MemberId, number>();
-  pendingReads: PendingRead[] = [];
-  /** Asked for before this leader had committed anything of its own term. */
-  earlyReads: number[] = [];
+  nextReadContext: number;
+  /** Reads that the leader was asked about, by context. */
+  forwardedReads = new Map<number, readonly number[]>();
 
   /** Collected during one step. */
   commands: Command[] = [];
 
   constructor(
     readonly config: CoreConfig,
+    readonly rules: Rules,
     recovered: Recovered,
   ) {
-    const base = recovered.snapshot?.index ?? 0;
-    this.term = recovered.hardState.term;
-    this.votedFor = recovered.hardState.votedFor;
-    this.log = new CoreLog(recovered.snapshot, recovered.entries);
-    this.commit = Math.max(base, Math.min(recovered.hardState.commit, this.log.lastIndex));
+    const { hardState, snapshot } = recovered;
+    const base = snapshot?.index ?? 0;
+    this.term = hardState.term;
+    this.votedFor = hardState.votedFor;
+    this.log = new CoreLog(snapshot, recovered.entries);
+    this.disk = new Durability(this.log, rules, hardState);
+    this.commit = Math.max(base, Math.min(hardState.commit, this.log.lastIndex));
     this.applying = base;
     this.applied = base;
-    this.snapshot = recovered.snapshot;
-    this.membership = recovered.snapshot?.membership ?? emptyMembership;
-    this.durableIndex = this.log.lastIndex;
-    this.durableVote = { term: this.term, votedFor: this.votedFor };
+    this.snapshot = snapshot;
+    this.membership = snapshot?.membership ?? emptyMembership;
+    // A member that has been here before may have promised a leader its lease just before it fell.
+    const mayHavePromised = config.readLease !== undefined && this.term > 0 && rules.remembersPromise();
+    this.ticksSinceLeader = mayHavePromised ? 0 : Number.POSITIVE_INFINITY;
+    this.nextReadContext = rules.firstReadContext(config.random);
     this.resetElectionTimeout();
-    this.mustBootstrap = this.term === 0 && this.log.lastIndex === 0 && config.bootstrap !== undefined;
-  }
-
-  /** A founder with an empty disk begins as if entry 1 had been committed in term 1 by everybody. */
-  bootstrap(): void {
-    const { bootstrap } = this.config;
-    if (!this.mustBootstrap || bootstrap === undefined) return;
-    this.mustBootstrap = false;
-    this.term = 1;
-    this.commit = 1;
-    const data = encodeMembershipEntry({ kind: 'establish', membership: bootstrap });
-    this.persist([{ index: 1, term: 1, kind: 'membership', data }]);
-  }
-
-  get peers(): readonly MemberId[] {
-    return membersOf(this.membership).filter((member) => member !== this.config.id);
   }
 
   get isSoleVoter(): boolean {
-    return this.membership.voters.length === 1 && this.membership.voters[0] === this.config.id;
+    const { voters } = this.membership;
+    return voters.length === 1 && voters[0] === this.config.id && !isJoint(this.membership);
+  }
+
+  get isVoter(): boolean {
+    return isVoter(this.membership, this.config.id);
   }
 
   /** A leader that has committed an entry of its own term knows the whole commit index (Raft paper, 8). */
   get hasCommittedInTerm(): boolean {
     return this.log.term(this.commit) === this.term;
+  }
+
+  /** Heard from a leader within the shortest election timeout: its lease stands, nobody else is to be helped. */
+  get hasLiveLeader(): boolean {
+    if (this.role === 'leader') return true;
+    // Without leases of reads a member that knows of no leader may help at once; with them a promise is a promise.
+    if (this.leader === undefined && this.config.readLease === undefined) return false;
+    return this.rules.protectsLeader(this.ticksSinceLeader, this.config.electionTicks);
   }
 
   emit(command: Command): void {
@@ -120,7 +150,8 @@ export class CoreState {
 
   /** Votes and acknowledgements: only once all that was written before them is on disk. */
   sendDurably(to: MemberId, message: Message): void {
-    this.emit({ kind: 'send', to, message, afterPersist: this.persistSequence });
+    const afterPersist = this.rules.promiseAfter(this.disk.sequence);
+    this.emit({ kind: 'send', to, message, afterPersist });
   }
 
   sendNow(to: MemberId, message: Message): void {
@@ -129,73 +160,71 @@ export class CoreState {
 
   /** Appends entries (replacing from the first one's index on) and writes them with the hard state. */
   persist(entries: readonly Entry[]): void {
+    const end = this.log.lastIndex;
     const keptThrough = this.log.append(entries);
-    // Replaced entries are no longer durable, whatever writes of them are still under way: should the replaced ones
-    // come back later, an old write must not vouch for them.
-    this.lowerDurable(keptThrough);
+    if (keptThrough < end) this.disk.cut(keptThrough);
     this.writeHardState(entries);
   }
 
   replaceLog(snapshot: SnapshotMeta): void {
     this.log.reset(snapshot);
     this.snapshot = snapshot;
-    this.lowerDurable(0);
+    this.disk.cut(0);
     this.writeHardState([], snapshot);
   }
 
-  private lowerDurable(keptThrough: number): void {
-    this.durableIndex = Math.min(this.durableIndex, keptThrough);
-    for (const write of this.pending) write.index = Math.min(write.index, keptThrough);
-  }
-
   writeHardState(entries: readonly Entry[] = [], snapshot?: SnapshotMeta): void {
-    this.persistSequence++;
-    this.pending.push({
-      sequence: this.persistSequence,
-      term: this.term,
-      votedFor: this.votedFor,
-      index: this.log.lastIndex,
-    });
+    const { term, votedFor, commit } = this;
+    const hardState = votedFor === undefined ? { term, commit } : { term, votedFor, commit };
+    this.emit(this.disk.write(hardState, entries, snapshot));
+  }
+
+  becomeFollower(term: number, leader: MemberId | undefined): void {
+    const changed = this.role !== 'follower' || term !== this.term || leader !== this.leader;
+    this.role = 'follower';
+    this.leader = leader;
+    this.endLeadership();
+    if (changed) this.refuseForwardedReads();
+    if (term > this.term) {
+      this.term = term;
+      this.votedFor = undefined;
+      this.writeHardState();
+    }
+    this.votes.clear();
+    this.resetElectionTimeout();
+    if (changed) this.announceRole();
+  }
+
+  private endLeadership(): void {
+    const ended = this.leadership;
+    if (ended === undefined) return;
+    this.leadership = undefined;
+    // The lease that a leader gave itself ended with its leadership.
+    this.ticksSinceLeader = Number.POSITIVE_INFINITY;
+    if (ended.transfer !== undefined) {
+      const { ref } = ended.transfer;
+      this.emit({ kind: 'transfer-ended', ref, outcome: 'stepped-down', afterPersist: 0 });
+    }
+    for (const origin of [...ended.pendingReads.map((read) => read.origin), ...ended.earlyReads]) {
+      if (origin.kind === 'local') for (const ref of origin.refs) this.refuse(ref, 'lost-leadership');
+    }
+  }
+
+  refuseForwardedReads(): void {
+    for (const refs of this.forwardedReads.values()) {
+      for (const ref of refs) this.refuse(ref, 'lost-leadership');
+    }
+    this.forwardedReads.clear();
+  }
+
+  announceRole(): void {
     this.emit({
-      kind: 'persist',
-      sequence: this.persistSequence,
-      hardState: { term: this.term, votedFor: this.votedFor, commit: this.commit },
-      entries,
-      ...(snapshot === undefined ? {} : { snapshot }),
+      kind: 'role-changed',
+      role: this.role,
+      term: this.term,
+      ...(this.leader === undefined ? {} : { leader: this.leader }),
+      afterPersist: 0,
     });
-  }
-
-  persisted(sequence: number): void {
-    while (this.pending[0] !== undefined && this.pending[0].sequence <= sequence) {
-      const write = this.pending.shift() as PendingPersist;
-      this.durableSequence = write.sequence;
-      this.durableIndex = Math.max(this.durableIndex, write.index);
-      this.durableVote = { term: write.term, votedFor: write.votedFor };
-    }
-  }
-
-  /** Hands committed entries to the state machine, once they are on this member's own disk. */
-  applyCommitted(): void {
-    const through = Math.min(this.commit, this.durableIndex);
-    if (through <= this.applying) return;
-    let batch: Entry[] = [];
-    for (const entry of this.log.slice(this.applying + 1, through)) {
-      batch.push(entry);
-      if (entry.kind !== 'membership') continue;
-      this.emit({ kind: 'apply', entries: batch, afterPersist: 0 });
-      batch = [];
-      this.changeMembership(entry);
-    }
-    if (batch.length > 0) this.emit({ kind: 'apply', entries: batch, afterPersist: 0 });
-    this.applying = through;
-  }
-
-  private changeMembership(entry: Entry): void {
-    const change = decodeMembershipEntry(entry.data);
-    if (change.kind !== 'establish') throw new Error('raft: changes of membership are not built yet');
-    this.membership = change.membership;
-    const { index } = entry;
-    this.emit({ kind: 'membership-changed', index, membership: this.membership, afterPersist: 0 });
   }
 
   refuse(ref: number, reason: Refusal, detail?: string): void {
@@ -209,45 +238,10 @@ export class CoreState {
     });
   }
 
-  becomeFollower(term: number, leader: MemberId | undefined): void {
-    const changed = this.role !== 'follower' || term !== this.term || leader !== this.leader;
-    this.refuseReads();
-    this.role = 'follower';
-    this.leader = leader;
-    if (term > this.term) {
-      this.term = term;
-      this.votedFor = undefined;
-      this.writeHardState();
-    }
-    this.progress.clear();
-    this.votes.clear();
-    this.resetElectionTimeout();
-    if (changed) this.announceRole();
-  }
-
-  announceRole(): void {
-    this.emit({
-      kind: 'role-changed',
-      role: this.role,
-      term: this.term,
-      leader: this.leader,
-      afterPersist: 0,
-    });
-  }
-
   resetElectionTimeout(): void {
     this.ticksSinceContact = 0;
     this.ticksSinceHeartbeat = 0;
     const { electionTicks, random } = this.config;
     this.electionTimeout = electionTicks + Math.floor(random() * electionTicks);
-  }
-
-  refuseReads(): void {
-    for (const ref of [...this.earlyReads, ...this.pendingReads.flatMap((read) => read.refs)]) {
-      this.refuse(ref, 'lost-leadership');
-    }
-    this.earlyReads = [];
-    this.pendingReads = [];
-    this.readAcks.clear();
   }
 }

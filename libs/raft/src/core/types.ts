@@ -190,7 +190,7 @@ export type Command =
    * Holds from `index` on. Comes right after the `apply` that ends with that entry, or after `install-snapshot`: a
    * driver that carries out commands in order always knows the membership at its applied index, for its snapshots.
    */
-  | { kind: 'membership-changed'; index: number; membership: Membership; afterPersist: 0 }
+  | { kind: 'membership-changed'; index: number; membership: Membership; afterPersist: number }
   /** Replace the state machine's state by the snapshot that came with the message. */
   | { kind: 'install-snapshot'; snapshot: SnapshotMeta; afterPersist: number }
   | { kind: 'proposed'; ref: number; index: number; term: number; afterPersist: 0 }
@@ -274,6 +274,8 @@ export interface PeerProgress {
   pendingSnapshot: number;
   /** Heard from within the last election timeout. */
   isActive: boolean;
+  /** Nothing is sent until it answers. */
+  isPaused: boolean;
   inflightAppends: number;
   inflightBytes: number;
 }

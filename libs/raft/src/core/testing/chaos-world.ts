@@ -97,11 +97,18 @@ export class ChaosWorld {
     else if (dice < 0.985) this.crash(member);
     else if (dice < 0.995) this.repair(member);
     else if (dice < 0.996) this.runClockAhead(member);
-    else if (dice < 0.998) this.network = this.network.filter(() => this.random() < 0.5);
+    else if (dice < 0.998) this.loseHalf();
+  }
+
+  private loseHalf(): void {
+    const lost = this.network.filter(() => this.random() < 0.5);
+    this.network = this.network.filter((envelope) => !lost.includes(envelope));
+    for (const envelope of lost) this.lose(envelope);
   }
 
   private deliverOne(): void {
-    if (this.network.length > messagesMax) this.network.splice(0, this.network.length - messagesMax);
+    const surplus = this.network.splice(0, Math.max(0, this.network.length - messagesMax));
+    for (const envelope of surplus) this.lose(envelope);
     const at = this.below(this.network.length);
     const envelope = this.network[at];
     if (envelope === undefined) return;
@@ -109,9 +116,20 @@ export class ChaosWorld {
     this.deliver(envelope);
   }
 
-  private deliver({ from, to, message }: Envelope): void {
-    if (this.cutOff.has(from) || this.cutOff.has(to)) return;
+  private deliver(envelope: Envelope): void {
+    const { from, to, message } = envelope;
+    if (this.cutOff.has(from) || this.cutOff.has(to)) return this.lose(envelope);
     this.members.find((member) => member.id === to)?.step({ kind: 'message', from, message });
+    this.endSnapshot(envelope, 'delivered');
+  }
+
+  private lose(envelope: Envelope): void {
+    this.endSnapshot(envelope, 'failed');
+  }
+
+  private endSnapshot({ from, to, message }: Envelope, outcome: 'delivered' | 'failed'): void {
+    if (message.kind !== 'snapshot') return;
+    this.members.find((member) => member.id === from)?.step({ kind: 'snapshot-status', peer: to, outcome });
   }
 
   private propose(member: SimMember): void {

@@ -107,13 +107,21 @@ export class StoryWorld {
       this.members
         .get(envelope.to)
         ?.step({ kind: 'message', from: envelope.from, message: envelope.message });
+      this.endSnapshot(envelope, this.members.get(envelope.to)?.core === undefined ? 'failed' : 'delivered');
     }
   }
 
+  /** The sender's driver learns how the stream of the snapshot ended. */
+  private endSnapshot({ from, to, message }: Envelope, outcome: 'delivered' | 'failed'): void {
+    if (message.kind !== 'snapshot') return;
+    this.members.get(from)?.step({ kind: 'snapshot-status', peer: to, outcome });
+  }
+
   private drop(from: string, to: string): void {
-    const before = this.network.length;
+    const dropped = this.network.filter((each) => matches(each, from, to));
     this.network = this.network.filter((each) => !matches(each, from, to));
-    this.say(`dropped ${before - this.network.length}`);
+    this.say(`dropped ${dropped.length}`);
+    for (const envelope of dropped) this.endSnapshot(envelope, 'failed');
   }
 
   /** Disks write and messages arrive until nothing is left to do. Messages to a crashed member are lost. */
