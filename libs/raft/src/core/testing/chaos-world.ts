@@ -8,6 +8,7 @@
  * - a read that a leader allows is not older than anything acknowledged before the read was asked for.
  */
 import { votersOnly } from '../membership/membership.js';
+import { type Rules, soundRules } from '../rules.js';
 import type { MemberId, Message } from '../types.js';
 import { seededRandom } from './random.js';
 import { type AppliedEntry, type DiskBound, SimMember, type SimSnapshot } from './sim-member.js';
@@ -49,7 +50,10 @@ export class ChaosWorld {
   private acknowledgedIndex = 0;
   readonly report: ChaosReport = { acknowledged: 0, leaders: 0, reads: 0, snapshotsInstalled: 0, crashes: 0 };
 
-  constructor(private readonly options: ChaosOptions) {
+  constructor(
+    private readonly options: ChaosOptions,
+    rules: Rules = soundRules,
+  ) {
     this.random = seededRandom(options.seed);
     this.ids = Array.from({ length: options.members }, (_, i) => `m${i + 1}`);
     this.members = this.ids.map(
@@ -73,6 +77,7 @@ export class ChaosWorld {
             command: (member, command) => this.onCommand(member, command),
             snapshotAt: (index) => this.snapshotAt(index),
           },
+          rules,
         ),
     );
   }

@@ -1,5 +1,6 @@
 /** One member of a simulated group: a core, a disk that finishes writes when told, a state machine that is a list. */
 import { RaftCore } from '../raft-core.js';
+import { type Rules, soundRules } from '../rules.js';
 import type {
   Command,
   CoreConfig,
@@ -50,6 +51,7 @@ export class SimMember {
   constructor(
     private readonly config: CoreConfig,
     private readonly hooks: SimHooks,
+    private readonly rules: Rules = soundRules,
   ) {}
 
   get id(): MemberId {
@@ -70,11 +72,8 @@ export class SimMember {
     this.writing = [];
     this.waiting = [];
     this.durableSequence = 0;
-    this.core = new RaftCore(this.config, {
-      hardState,
-      entries,
-      ...(snapshot === undefined ? {} : { snapshot: snapshot.meta }),
-    });
+    const recovered = { hardState, entries, ...(snapshot === undefined ? {} : { snapshot: snapshot.meta }) };
+    this.core = new RaftCore(this.config, recovered, this.rules);
     this.step({ kind: 'start' });
   }
 
