@@ -1,6 +1,7 @@
 #include "cgroup.h"
 
 #include "cleanup.h"
+#include "device_program.h"
 #include "kernel.h"
 #include "paths.h"
 
@@ -23,6 +24,7 @@ int prepare_cgroups(const struct plan *plan, struct error *err) {
     const struct operation *operation = &plan->operations[i];
     if (operation->kind == OP_CGROUP_DIRECTORY && make_directory(operation->path.path, err) < 0) return -1;
     if (operation->kind == OP_CGROUP_WRITE && write_limit(operation, err) < 0) return -1;
+    if (operation->kind == OP_DEVICE_PROGRAM && attach_device_program(operation, err) < 0) return -1;
   }
   return 0;
 }

@@ -6,7 +6,7 @@
 
 #include <sys/types.h>
 
-/* Makes the directories and writes the limits, in plan order. */
+/* Makes the directories, writes the limits and attaches device programs, in plan order. */
 int prepare_cgroups(const struct plan *plan, struct error *err);
 /* The v2 cgroup that clone3 puts the process into; -1 when the plan has none. */
 int open_unified_cgroup(const struct plan *plan, int *fd, struct error *err);

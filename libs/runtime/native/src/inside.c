@@ -178,6 +178,7 @@ static int execute(struct setup *setup, const struct operation *operation, struc
     case OP_CGROUP_DIRECTORY:
     case OP_CGROUP_WRITE:
     case OP_CGROUP_JOIN:
+    case OP_DEVICE_PROGRAM:
     case OP_NAMESPACES:
     case OP_STDIO:
     case OP_LOG:

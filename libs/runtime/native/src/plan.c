@@ -67,6 +67,7 @@ static const struct field operation_fields[OP_KIND_END][FIELDS_MAX] = {
     [OP_ENVIRONMENT] = {FIELD(STRINGS, environment.variables)},
     [OP_INIT] = {{FIELD_NONE, 0}},
     [OP_EXEC] = {FIELD(STRINGS, exec.argv)},
+    [OP_DEVICE_PROGRAM] = {FIELD(STRING, device_program.path), FIELD(BYTES, device_program.program)},
 };
 
 static bool has_strings(enum operation_kind kind, size_t *offset, int nth) {

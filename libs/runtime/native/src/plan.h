@@ -44,6 +44,7 @@ enum operation_kind {
   OP_ENVIRONMENT,
   OP_INIT,
   OP_EXEC,
+  OP_DEVICE_PROGRAM,
   OP_KIND_END,
 };
 
@@ -65,6 +66,7 @@ struct operation {
     struct { const char *path; } path; /* every operation that is one path */
     struct { const char *path, *value; int64_t optional; } cgroup_write;
     struct { const char *path; int64_t version; } cgroup_join;
+    struct { const char *path; struct bytes program; } device_program;
     struct { int64_t pid, network, ipc, mount, uts, cgroup; } namespaces;
     struct { int64_t tty, open_stdin, stdin_once, rows, columns; } stdio;
     struct { const char *path; int64_t file_bytes_max, files_max; } log;

@@ -2,6 +2,7 @@
 import { EnxameError } from '#libs/model';
 import type { ContainerResources } from '../port.js';
 import { allowedDevices } from '../sandbox/default-sandbox.js';
+import { compileDeviceRules } from './device-program.js';
 import { v1Controllers, type CgroupLayout, type V1Controller } from './detect.js';
 
 export interface CgroupWriteStep {
@@ -16,6 +17,8 @@ export interface CgroupPlan {
   directories: string[];
   writes: CgroupWriteStep[];
   joins: { path: string; version: 1 | 2 }[];
+  /** v2: what v1 has as writes to `devices.deny` and `devices.allow`. */
+  devicePrograms: { path: string; program: Buffer }[];
   /** File with an `oom_kill N` line; absent where memory is not controlled. */
   oomFile?: string;
   /** Mounted below /sys/fs/cgroup inside: hierarchies that the container has joined. */
@@ -105,6 +108,7 @@ function planV1(request: CgroupRequest, mounts: Readonly<Partial<Record<V1Contro
     directories,
     writes,
     joins: directories.map((path) => ({ path, version: 1 })),
+    devicePrograms: [],
     ...(memory === undefined ? {} : { oomFile: `${memory}/memory.oom_control` }),
     mounts: joined
       .filter((controller) => isFirstOfItsMount(controller, mounts))
@@ -119,7 +123,6 @@ function isFirstOfItsMount(
   return v1Controllers.find((other) => mounts[other] === mounts[controller]) === controller;
 }
 
-/** Devices are limited by a BPF program on v2, which this version does not load: mknod needs CAP_MKNOD all the same. */
 function planV2(request: CgroupRequest, root: string): CgroupPlan {
   const { resources, parent, id } = request;
   const directory = `${root}${parent}/${id}`;
@@ -143,6 +146,9 @@ function planV2(request: CgroupRequest, root: string): CgroupPlan {
     directories: [directory],
     writes,
     joins: [{ path: directory, version: 2 }],
+    devicePrograms: request.privileged
+      ? []
+      : [{ path: directory, program: compileDeviceRules(allowedDevices) }],
     oomFile: `${directory}/memory.events`,
     mounts: [{ target: '/sys/fs/cgroup', type: 'cgroup2' }],
   };

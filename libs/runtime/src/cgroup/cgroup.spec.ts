@@ -7,7 +7,9 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { killAll, prepareParent, readPids, readUsage, removeCgroups } from './cgroup-files.js';
 import { cpuQuota, cpuWeight, planCgroup, type CgroupRequest } from './cgroup-plan.js';
+import { allowedDevices } from '../sandbox/default-sandbox.js';
 import { detectCgroups, type CgroupLayout } from './detect.js';
+import { compileDeviceRules } from './device-program.js';
 
 const hybrid = `
 30 23 0:26 / /sys/fs/cgroup ro,nosuid - tmpfs tmpfs ro,mode=755
@@ -124,6 +126,10 @@ describe('cgroup plans', () => {
       .map(({ path, value }) => `${path.split('.').at(-1)} ${value}`);
     expect(lines.slice(0, 3)).to.deep.equal(['deny a', 'allow c *:* m', 'allow b *:* m']);
     expect(lines).to.include('allow c 1:3 rwm').and.not.include('allow c 10:229 rwm');
+    expect(plan(v2, { privileged: false }).devicePrograms).to.deep.equal([
+      { path: '/sys/fs/cgroup/enxame/c/n/ID', program: compileDeviceRules(allowedDevices) },
+    ]);
+    expect(plan(v2, { privileged: true }).devicePrograms).to.deep.equal([]);
   });
   it('says which controller is missing for a limit', () => {
     const bare: CgroupLayout = { version: 1, mounts: { memory: '/cg/memory' } };

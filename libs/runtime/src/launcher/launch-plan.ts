@@ -4,7 +4,8 @@
  *
  * Who executes an operation follows from its kind, in list order within each group:
  *
- *   keeper, before the container exists   cgroup-directory, cgroup-write, cgroup-join, namespaces, stdio, log, oom-file
+ *   keeper, before the container exists   cgroup-directory, cgroup-write, device-program, cgroup-join, namespaces,
+ *                                         stdio, log, oom-file
  *   keeper, once its namespaces exist     interface, host-sysctl
  *   inside, before pivot-root             everything from root-propagation to pivot-root (targets resolve inside the root)
  *   inside, after pivot-root              rlimit ... exec; user, capabilities and seccomp in the order Linux needs
@@ -30,6 +31,7 @@ export type LaunchOperation =
   | CgroupDirectory
   | CgroupWrite
   | CgroupJoin
+  | DeviceProgram
   | Namespaces
   | Stdio
   | LogFile
@@ -82,6 +84,13 @@ export interface CgroupJoin {
   kind: 'cgroup-join';
   path: string;
   version: 1 | 2;
+}
+
+/** v2: `struct bpf_insn` array that decides over the devices of the cgroup at `path`. */
+export interface DeviceProgram {
+  kind: 'device-program';
+  path: string;
+  program: Buffer;
 }
 
 /**

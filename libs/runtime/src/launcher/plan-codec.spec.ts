@@ -10,6 +10,7 @@ const samples: { [K in LaunchOperation['kind']]: Extract<LaunchOperation, { kind
   'cgroup-directory': { kind: 'cgroup-directory', path: '/c' },
   'cgroup-write': { kind: 'cgroup-write', path: '/c/f', value: '1', optional: true },
   'cgroup-join': { kind: 'cgroup-join', path: '/c', version: 2 },
+  'device-program': { kind: 'device-program', path: '/c', program: Buffer.from([1, 2]) },
   namespaces: {
     kind: 'namespaces',
     pid: true,

@@ -124,6 +124,7 @@ const table: Table = {
   environment: { opcode: 33, fields: (o) => [o.variables] },
   init: { opcode: 34, fields: () => [] },
   exec: { opcode: 35, fields: (o) => [o.argv] },
+  'device-program': { opcode: 36, fields: (o) => [o.path, o.program] },
 };
 
 function encodeText(value: string, kind: string): Buffer {

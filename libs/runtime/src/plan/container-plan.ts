@@ -43,6 +43,7 @@ export function planLaunch(input: PlanInput): LaunchPlan {
     operations: [
       ...cgroup.directories.map((path) => ({ kind: 'cgroup-directory', path }) as const),
       ...cgroup.writes.map((write) => ({ kind: 'cgroup-write', ...write }) as const),
+      ...cgroup.devicePrograms.map((rules) => ({ kind: 'device-program', ...rules }) as const),
       ...cgroup.joins.map((join) => ({ kind: 'cgroup-join', ...join }) as const),
       namespacesOf(config),
       {
