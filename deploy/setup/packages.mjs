@@ -40,11 +40,19 @@ export const testPackages = [
     commands: ['skopeo'],
     why: 'pushes images to a registry as other tools write them',
   },
+  {
+    name: 'qemu-system-x86',
+    commands: ['qemu-system-x86_64'],
+    why: 'boots a kernel with cgroup v2 alone, to run the container tests there',
+  },
   { name: 'procps', commands: ['ps'], why: 'lets tests see that nothing is left behind' },
   { name: 'curl', commands: ['curl'], why: 'a plain HTTP client inside test namespaces' },
 ];
 
-/** Programs only tests run. They are unpacked into build/tools and never installed as services. */
+/**
+ * Programs only tests run. They are unpacked into build/tools and never installed as services. `dependencyOf` names a
+ * package whose first dependency is the one to unpack: the current kernel has its version in its name.
+ */
 export const testTools = [
   {
     command: 'docker',
@@ -63,6 +71,13 @@ export const testTools = [
     preferPath: true,
     debianPackages: ['redis-server', 'redis-tools'],
     programs: ['usr/bin/redis-server', 'usr/bin/redis-check-rdb'],
+  },
+  {
+    command: 'vmlinuz-cloud',
+    preferPath: false,
+    dependencyOf: 'linux-image-cloud-amd64',
+    debianPackages: [],
+    programs: ['boot/vmlinuz-*'],
   },
 ];
 

@@ -19,7 +19,7 @@ import {
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
-import { delimiter, join } from 'node:path';
+import { basename, delimiter, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { benchPackages, benchTools, runtimePackages, testPackages, testTools } from './packages.mjs';
 
@@ -111,6 +111,21 @@ function installDebianPackages(wanted) {
   return `installed ${missing.map((entry) => entry.name).join(', ')}`;
 }
 
+function firstDependency(name) {
+  if (name === undefined) return [];
+  const listing = run('apt-cache', ['depends', name]);
+  return [...listing.matchAll(/^\s*Depends: (\S+)$/gm)].slice(0, 1).map((match) => match[1]);
+}
+
+/** `boot/vmlinuz-*` below a folder: a star may stand at the end of the last part. */
+function filesLike(folder, path) {
+  const [directory, name] = [join(folder, dirname(path)), basename(path)];
+  if (!name.endsWith('*')) return existsSync(join(directory, name)) ? [join(directory, name)] : [];
+  if (!existsSync(directory)) return [];
+  const found = readdirSync(directory).filter((entry) => entry.startsWith(name.slice(0, -1)));
+  return found.sort().map((entry) => join(directory, entry));
+}
+
 /** Unpacks a test-only program into build/tools, so that no service of it is ever installed or started. */
 function provideTool(tool) {
   mkdirSync(toolsBin, { recursive: true });
@@ -127,7 +142,7 @@ function provideTool(tool) {
   rmSync(folder, { recursive: true, force: true });
   mkdirSync(folder, { recursive: true });
   const failures = [];
-  for (const name of tool.debianPackages) {
+  for (const name of [...tool.debianPackages, ...firstDependency(tool.dependencyOf)]) {
     try {
       run('apt-get', ['-o', 'APT::Sandbox::User=root', 'download', '-q', name], { cwd: folder });
     } catch (error) {
@@ -138,7 +153,7 @@ function provideTool(tool) {
     run('dpkg', ['-x', file, folder], { cwd: folder });
     rmSync(join(folder, file));
   }
-  const program = tool.programs.map((path) => join(folder, path)).find((file) => existsSync(file));
+  const program = tool.programs.flatMap((path) => filesLike(folder, path))[0];
   if (!program) fail(`no ${tool.command} in ${tool.debianPackages.join(' or ')}\n${failures.join('\n')}`);
   rmSync(link, { force: true });
   symlinkSync(program, link);

@@ -15,7 +15,7 @@ function ask(program: Buffer, { type, major, minor, access }: Question): boolean
   const bits =
     (access.includes('m') ? 1 : 0) | (access.includes('r') ? 2 : 0) | (access.includes('w') ? 4 : 0);
   const context = [(bits << 16) | (type === 'b' ? 1 : 2), major, minor];
-  const registers = new Array<number>(11).fill(0);
+  const registers = Array.from({ length: 11 }, () => 0);
   for (let at = 0; at < program.length / 8; at++) {
     const [op, pair, offset, immediate] = [
       program.readUInt8(at * 8),
