@@ -114,7 +114,10 @@ describe('container runtime on the real kernel', function () {
   });
 
   it('stops with the signal, then with force, and removes without a trace', async () => {
-    const polite = await fixture.start(fixture.shell('trap "exit 3" TERM; while true; do sleep 0.01; done'));
+    const polite = await fixture.start(
+      fixture.shell('trap "exit 3" TERM; echo up; while true; do sleep 0.01; done'),
+    );
+    await eventually('output', async () => (await fixture.output(polite)) === 'up\n');
     expect(await codeOf(fixture.runtime.remove(polite))).to.equal('conflict');
     expect(await fixture.runtime.stop(polite)).to.deep.include({ exitCode: 3 });
     const stubborn = await fixture.start(

@@ -88,7 +88,7 @@ describe('limits of the real kernel', function () {
 
   it('devices: the usual ones work, others can be made but not opened', async () => {
     const { output } = await fixture.result(
-      fixture.shell(`
+      fixture.shell(`exec 2>&1
         head -c 4 /dev/zero | wc -c; echo x > /dev/null; head -c 1 /dev/urandom | wc -c
         mknod /tmp/kmsg c 1 11 && head -c 1 /tmp/kmsg; mknod /tmp/disk b 8 0 && echo x > /tmp/disk
         mknod /tmp/zero c 1 5 && head -c 3 /tmp/zero | wc -c`),

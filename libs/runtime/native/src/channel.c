@@ -1,6 +1,7 @@
 #include "channel.h"
 
 #include <errno.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -49,8 +50,16 @@ int channel_receive(int channel, int *fd, struct error *error) {
   struct msghdr message = {
       .msg_iov = &data, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
   ssize_t length;
-  do length = recvmsg(channel, &message, MSG_CMSG_CLOEXEC);
-  while (length < 0 && errno == EINTR);
+  /*
+   * A peer that ended with messages unread leaves a reset behind, which the kernel tells before the last words that are
+   * still in the queue: those come with the next call.
+   */
+  bool reset = false;
+  do {
+    length = recvmsg(channel, &message, MSG_CMSG_CLOEXEC);
+    if (length >= 0 || (errno != EINTR && (errno != ECONNRESET || reset))) break;
+    reset = errno == ECONNRESET;
+  } while (true);
   if (length < 0) return -1;
   if (length == 0) return CHANNEL_END;
   struct cmsghdr *header = CMSG_FIRSTHDR(&message);

@@ -71,8 +71,13 @@ static void write_pending(struct log *log, size_t length) {
     if (written <= 0) break;
     done += (size_t)written;
   }
-  if (done == length) log->size += length;
-  else if (log->fd >= 0 && ftruncate(log->fd, (off_t)log->size) < 0) close_descriptor(&log->fd);
+  if (done < length) {
+    /* The disk is full: whole records stay, of the last one nothing does. */
+    const uint8_t *newline = done > 0 ? memrchr(data, '\n', done) : NULL;
+    done = newline ? (size_t)(newline - data) + 1 : 0;
+    if (log->fd >= 0 && ftruncate(log->fd, (off_t)(log->size + done)) < 0) close_descriptor(&log->fd);
+  }
+  log->size += done;
 }
 
 static void format_time(char text[TIME_BYTES]) {

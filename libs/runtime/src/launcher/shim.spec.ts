@@ -251,7 +251,8 @@ describe('shim', () => {
       expect(await fixture.client.launch({ ...plan, operations })).to.deep.include({ ok: true });
       expect(await fixture.shim(plan.id).wait()).to.deep.include({ exitCode: 8 });
       const content = await readFile(join(small, 'log'), 'utf8');
-      expect(content.length).to.be.greaterThan(30_000);
+      // What there is room for is kept, however much was written at once.
+      expect(content.length).to.be.greaterThan(60_000);
       for (const line of content.trimEnd().split('\n'))
         expect(JSON.parse(line)).to.include({ stream: 'stdout' });
     } finally {
