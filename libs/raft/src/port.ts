@@ -83,6 +83,8 @@ export interface AddressedTransport extends RaftTransport {
 export interface RaftClock {
   /** Calls back every `ms`. Returns the way to stop. */
   every(ms: number, callback: () => void): () => void;
+  /** Calls back when this turn of the event loop has taken its other messages; at its end when not given. */
+  soon?(callback: () => void): void;
 }
 
 export interface RaftLimits {
@@ -91,6 +93,20 @@ export interface RaftLimits {
   heartbeatTicks: number;
   segmentBytesMax: number;
   proposalBytesMax: number;
+  /** Without an answer of the leader a proposal is sent again; the time doubles, up to sixteen times. */
+  proposalRetryTicks: number;
+  proposalTimeoutTicks: number;
+  /** Rounds of reads under way at once; further reads gather for the next. */
+  readRoundsMax: number;
+  readRetryTicks: number;
+  readTimeoutTicks: number;
+  pendingReadsMax: number;
+  /** Changes of membership and transfers of leadership, which the leader is asked for. */
+  callRetryTicks: number;
+  callTimeoutTicks: number;
+  /** Entries, and bytes of them, that are applied before the event loop gets a turn. */
+  applySliceEntries: number;
+  applySliceBytes: number;
   /** Proposals that are neither applied nor refused yet. More are refused with `resource-exhausted`. */
   pendingProposalsMax: number;
   pendingBytesMax: number;
@@ -99,6 +115,8 @@ export interface RaftLimits {
   snapshotBytes: number;
   /** Entries kept in memory and on disk behind a snapshot, for members that are a little late. */
   keptEntries: number;
+  /** For a member that answers but is further behind, as many are kept as have these bytes. */
+  keptBytes: number;
   /** Snapshots kept beside the newest one. */
   keptSnapshots: number;
   appendEntriesMax: number;
@@ -115,11 +133,22 @@ export const defaultLimits: RaftLimits = {
   heartbeatTicks: 1,
   segmentBytesMax: 16 * 1024 * 1024,
   proposalBytesMax: 32 * 1024 * 1024,
+  proposalRetryTicks: 10,
+  proposalTimeoutTicks: 100,
+  readRoundsMax: 4,
+  readRetryTicks: 5,
+  readTimeoutTicks: 100,
+  pendingReadsMax: 65_536,
+  callRetryTicks: 50,
+  callTimeoutTicks: 200,
+  applySliceEntries: 512,
+  applySliceBytes: 1024 * 1024,
   pendingProposalsMax: 8192,
   pendingBytesMax: 64 * 1024 * 1024,
-  snapshotEntries: 10_000,
-  snapshotBytes: 16 * 1024 * 1024,
-  keptEntries: 500,
+  snapshotEntries: 50_000,
+  snapshotBytes: 32 * 1024 * 1024,
+  keptEntries: 5_000,
+  keptBytes: 64 * 1024 * 1024,
   keptSnapshots: 0,
   appendEntriesMax: 1024,
   appendBytesMax: 1024 * 1024,

@@ -46,7 +46,7 @@ describe('store: over a real log', () => {
       dir,
       stateMachine: machine,
       clock: systemClock,
-      random: () => 0.5,
+      random: Math.random,
       limits: { snapshotEntries: 40, keptEntries: 5, segmentBytesMax: 4096 },
     });
     await node.start();

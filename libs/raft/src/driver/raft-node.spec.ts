@@ -36,7 +36,7 @@ describe('raft: node of one member', function () {
       dir: folder,
       stateMachine: machine,
       clock: systemClock,
-      random: () => 0.5,
+      random: Math.random,
       limits,
     });
     await node.start();

@@ -1,15 +1,18 @@
 /**
  * The driver: carries out what the core asks for, in the order it asks. It owns the disk, the clock and the callers;
- * every decision is the core's.
+ * every decision is the core's. Its parts: the proposer and the reader (callers that wait), the replica (what was
+ * applied), the snapshots, and the calls (changes of membership, transfer of leadership).
  */
 import { assertNever, describeError, EnxameError } from '#libs/model';
+import { emptyMembership, membersOf, votersOnly } from '../core/membership/membership.js';
 import { RaftCore } from '../core/raft-core.js';
-import { emptyMembership, votersOnly } from '../core/membership/membership.js';
-import type { Command, Entry, Input, MemberId, Membership, SnapshotMeta } from '../core/types.js';
+import type { Command, CoreStatus, Input, MemberId, Membership } from '../core/types.js';
 import {
   defaultLimits,
   type Leadership,
+  type MembershipChange,
   type PeerMessage,
+  type PeerStatus,
   type RaftLimits,
   type RaftMember,
   type RaftNode,
@@ -19,8 +22,12 @@ import {
 import type { RaftStorage } from '../wal/storage.js';
 import { threadStorage } from '../wal/thread-storage.js';
 import type { WalContent } from '../wal/wal.js';
-import { PendingProposals, PendingReads, type ProposalResult } from './pending.js';
+import { Calls } from './calls.js';
+import { Proposer, type ProposalResult } from './proposer.js';
+import { Reader } from './reader.js';
 import { recover } from './recovery.js';
+import { Replica } from './replica.js';
+import { Snapshots } from './snapshots.js';
 
 type DiskBound = Exclude<Command, { kind: 'persist' }>;
 
@@ -32,8 +39,9 @@ export function createRaftNode(options: RaftNodeOptions): RaftNode {
   if ((origin.kind === 'join' || origin.members.length > 1) && transport === undefined) {
     throw new EnxameError('invalid-argument', 'raft: more than one member needs a transport');
   }
-  if (options.encryptionKey !== undefined) throw notThereYet('encryption of the log');
-  if (options.forceNewCluster === true) throw notThereYet('a forced new cluster');
+  if (options.encryptionKey !== undefined) {
+    throw new EnxameError('not-implemented', 'raft: encryption of the log');
+  }
   return new Driver(options, { ...defaultLimits, ...options.limits });
 }
 
@@ -42,6 +50,9 @@ class Driver implements RaftNode {
   private storage: RaftStorage | undefined;
   private failure: EnxameError | undefined;
   private torn: WalContent['torn'];
+  private isRemoved = false;
+  /** Where the log ended when it was read from the disk. */
+  private recoveredIndex = 0;
 
   /** Commands whose writes are under way, in order. */
   private waitingForDisk: DiskBound[] = [];
@@ -50,66 +61,118 @@ class Driver implements RaftNode {
   private readonly inputs: Input[] = [];
   private isStepping = false;
 
-  private nextRef = 1;
-  private readonly proposals = new PendingProposals();
-  private readonly reads = new PendingReads();
-  /** Proposals of this turn of the event loop: they become one step of the core. */
-  private proposing: { ref: number; data: Uint8Array }[] = [];
-
-  /** Holds at `lastApplied`. */
-  private membership: Membership = emptyMembership;
-  private lastApplied: { index: number; term: number } = { index: 0, term: 0 };
-  private snapshotIndex = 0;
-  private bytesSinceSnapshot = 0;
-  private snapshotNotBefore = 0;
-  private snapshotError: EnxameError | undefined;
-  private snapshotting: Promise<void> | undefined;
+  private leader: MemberId | 'self' | undefined;
+  private readonly replica: Replica;
+  private readonly proposer: Proposer;
+  private readonly reader: Reader;
+  private readonly calls: Calls;
+  private readonly snapshots: Snapshots;
 
   private readonly leadershipListeners = new Set<(leadership: Leadership) => void>();
+  private readonly membershipListeners = new Set<(members: readonly RaftMember[]) => void>();
   private readonly stoppers: (() => void)[] = [];
 
   constructor(
     private readonly options: RaftNodeOptions,
     private readonly limits: RaftLimits,
-  ) {}
+  ) {
+    const { id, clock, random, stateMachine, transport } = options;
+    const shared = {
+      id,
+      limits,
+      random,
+      soon: (callback: () => void): void => (clock.soon ?? queueMicrotask)(callback),
+      step: (input: Input): void => this.step(input),
+      send: (to: MemberId, message: PeerMessage): void => transport?.send(to, message),
+      failure: (): EnxameError | undefined => this.refusal(),
+      appliedIndex: (): number => this.replica.lastApplied.index,
+    };
+    this.proposer = new Proposer(shared);
+    this.reader = new Reader(shared);
+    this.calls = new Calls({
+      ...shared,
+      leader: () => this.leader,
+      membership: () => this.replica.membership,
+      peers: () => this.core?.peers() ?? [],
+    });
+    this.replica = new Replica({
+      ...shared,
+      stateMachine,
+      newestSnapshot: () => this.storage?.newestSnapshot(),
+      applied: (header, verdict, outcome) => this.proposer.applied(header, verdict, outcome),
+      advanced: (index) => this.advanced(index),
+      membershipChanged: (membership) => this.membershipChanged(membership),
+      restored: (sessions) => this.proposer.restored(sessions),
+      fail: (error) => this.fail(error),
+    });
+    this.snapshots = new Snapshots({
+      ...shared,
+      transport,
+      storage: () => this.storage,
+      replica: this.replica,
+      commitIndex: () => this.core?.status().commit ?? 0,
+      slowestMatch: () => this.slowestMatch(),
+    });
+  }
 
   async start(): Promise<void> {
     try {
       await this.open();
       this.step({ kind: 'start' });
       this.connect();
-      if (this.voters().length === 1) await this.becomeReady();
+      if (this.isAlone()) await this.becomeReady();
     } catch (error) {
       await this.stop();
       throw error;
     }
   }
 
+  private isAlone(): boolean {
+    const { id, origin } = this.options;
+    const { voters } = this.core?.status().membership ?? emptyMembership;
+    if (voters.length > 0) return voters.length === 1 && voters[0] === id;
+    // A new cluster's first entry is still on its way to the disk.
+    return origin.kind === 'bootstrap' && origin.members.length === 1 && this.recoveredIndex === 0;
+  }
+
   private connect(): void {
     const { clock, transport } = this.options;
-    this.stoppers.push(clock.every(this.limits.tickMs, () => this.step({ kind: 'tick' })));
+    this.stoppers.push(clock.every(this.limits.tickMs, () => this.tick()));
     if (transport === undefined) return;
-    this.stoppers.push(
-      transport.listen({
-        message: (from, message) => this.receive(from, message),
-        unreachable: () => undefined,
-        snapshots: {
-          begin: () => Promise.reject(notThereYet('taking over a snapshot from another member')),
-          chunk: () => Promise.resolve(0),
-          end: () => Promise.resolve(),
-        },
-      }),
-    );
+    const stop = transport.listen({
+      message: (from, message) => this.receive(from, message),
+      unreachable: (peer) => this.step({ kind: 'unreachable', peer }),
+      snapshots: this.snapshots,
+    });
+    this.stoppers.push(stop);
+  }
+
+  private tick(): void {
+    this.step({ kind: 'tick' });
+    this.proposer.tick();
+    this.reader.tick();
+    this.calls.tick();
   }
 
   private receive(from: MemberId, message: PeerMessage): void {
+    if (this.core === undefined) return;
+    if (this.replica.isRemoved(from)) {
+      // It may never have heard of its removal: nobody sends it the log any more.
+      if (message.kind !== 'removed') this.options.transport?.send(from, { kind: 'removed' });
+      return;
+    }
     switch (message.kind) {
       case 'forward':
+        return this.proposer.forwarded(from, message.proposals);
       case 'forward-refused':
+        return this.proposer.forwardRefused(message.sequences);
       case 'call':
-      case 'answer':
-      case 'removed':
+        void this.calls.called(from, message.ref, message.call);
         return;
+      case 'answer':
+        return this.calls.answered(message);
+      case 'removed':
+        return this.leave();
       default:
         this.step({ kind: 'message', from, message });
     }
@@ -118,7 +181,7 @@ class Driver implements RaftNode {
   /** A sole member leads as soon as its vote is on disk; once its read passes, everything committed is applied. */
   private async becomeReady(): Promise<void> {
     await new Promise<void>((resolve) => {
-      const isSettled = (): boolean => this.core?.status().role === 'leader' || this.failure !== undefined;
+      const isSettled = (): boolean => this.leader === 'self' || this.failure !== undefined;
       if (isSettled()) return resolve();
       const stop = this.watchLeadership(() => {
         if (!isSettled()) return;
@@ -130,7 +193,7 @@ class Driver implements RaftNode {
   }
 
   private async open(): Promise<void> {
-    const { dir, openStorage = threadStorage } = this.options;
+    const { dir, id, origin, random, openStorage = threadStorage } = this.options;
     const { segmentBytesMax, keptSnapshots } = this.limits;
     const { storage, content } = await openStorage(
       { dir, segmentBytesMax, keptSnapshots },
@@ -140,13 +203,9 @@ class Driver implements RaftNode {
     this.torn = content.torn;
     const snapshot = storage.newestSnapshot();
     const recovered = recover(dir, snapshot?.meta, content);
-    if (snapshot !== undefined) {
-      this.options.stateMachine.restore(snapshot.chunks, snapshot.meta.index);
-      this.lastApplied = { index: snapshot.meta.index, term: snapshot.meta.term };
-      this.snapshotIndex = snapshot.meta.index;
-    }
-    this.membership = recovered.snapshot?.membership ?? emptyMembership;
-    const { id, origin, random } = this.options;
+    this.replica.recover(snapshot);
+    this.recoveredIndex = recovered.entries.at(-1)?.index ?? this.replica.lastApplied.index;
+    this.snapshots.recovered(this.replica.lastApplied.index);
     const bootstrap = origin.kind === 'bootstrap' ? { bootstrap: votersOnly(origin.members) } : {};
     this.core = new RaftCore({ ...this.limits, id, ...bootstrap, random }, recovered);
   }
@@ -155,100 +214,83 @@ class Driver implements RaftNode {
     for (const stop of this.stoppers.splice(0)) stop();
     this.core = undefined;
     this.rejectAll(new EnxameError('unavailable', 'raft: this member is stopping'));
-    await this.snapshotting;
+    await this.snapshots.stop();
     const { storage } = this;
     this.storage = undefined;
     await storage?.close();
   }
 
+  /** Why nothing can be asked of this member. */
+  private refusal(): EnxameError | undefined {
+    if (this.failure !== undefined) return this.failure;
+    if (this.isRemoved) return removedError();
+    return this.core === undefined ? new EnxameError('unavailable', 'raft: not started') : undefined;
+  }
+
   propose(data: Uint8Array): Promise<ProposalResult> {
-    const refusal = this.refusalOf(data);
-    if (refusal !== undefined) return Promise.reject(refusal);
-    return new Promise((resolve, reject) => {
-      const ref = this.nextRef++;
-      this.proposals.add(ref, { resolve, reject, bytes: data.length });
-      this.proposing.push({ ref, data });
-      if (this.proposing.length === 1) queueMicrotask(() => this.flushProposals());
-    });
-  }
-
-  private refusalOf(data: Uint8Array): EnxameError | undefined {
-    const { proposalBytesMax, pendingProposalsMax, pendingBytesMax } = this.limits;
-    if (this.core === undefined) return this.failure ?? new EnxameError('unavailable', 'raft: not started');
-    if (data.length > proposalBytesMax) {
-      return new EnxameError(
-        'invalid-argument',
-        `raft: a proposal of ${data.length} bytes is over the limit of ${proposalBytesMax}`,
-      );
-    }
-    const { count, bytes } = this.proposals;
-    if (count >= pendingProposalsMax || bytes + data.length > pendingBytesMax) {
-      return new EnxameError(
-        'resource-exhausted',
-        `raft: ${count} proposals of ${bytes} bytes are waiting for the disk, try again`,
-      );
-    }
-    return undefined;
-  }
-
-  private flushProposals(): void {
-    const proposals = this.proposing;
-    this.proposing = [];
-    this.step({ kind: 'propose', proposals });
+    return this.proposer.propose(data);
   }
 
   readIndex(): Promise<number> {
-    if (this.core === undefined) {
-      return Promise.reject(this.failure ?? new EnxameError('unavailable', 'raft: not started'));
-    }
-    return new Promise((resolve, reject) => {
-      const ref = this.nextRef++;
-      this.reads.add(ref, { resolve, reject });
-      this.step({ kind: 'read', refs: [ref] });
-    });
+    return this.reader.read();
+  }
+
+  changeMembership(changes: readonly MembershipChange[]): Promise<void> {
+    return this.calls.changeMembership(changes);
+  }
+
+  transferLeadership(to?: MemberId): Promise<void> {
+    return this.calls.transferLeadership(to);
+  }
+
+  members(): readonly RaftMember[] {
+    const { membership } = this.replica;
+    return membersOf(membership).map((id) => ({
+      id,
+      kind: membership.learners.includes(id) ? 'learner' : 'voter',
+    }));
   }
 
   status(): RaftStatus {
-    const { id, transport } = this.options;
     const core = this.core?.status() ?? stoppedStatus;
-    const members = this.members();
     return {
       ...core,
-      id,
-      members,
-      peers: members
-        .filter((member) => member.id !== id)
-        .map((member) => ({ ...member, reachable: transport?.isReachable(member.id) ?? false })),
+      id: this.options.id,
+      members: this.members(),
+      peers: this.peers(),
       ...(this.failure === undefined ? {} : { failure: this.failure }),
-      ...(this.snapshotError === undefined ? {} : { snapshotError: this.snapshotError }),
+      ...(this.snapshots.error === undefined ? {} : { snapshotError: this.snapshots.error }),
       ...(this.torn === undefined ? {} : { torn: this.torn }),
     };
   }
 
-  members(): readonly RaftMember[] {
-    return this.voters().map((id) => ({ id, kind: 'voter' }));
+  private peers(): PeerStatus[] {
+    const { id: self, transport } = this.options;
+    const progressOf = new Map(this.core?.peers().map((peer) => [peer.id, peer]));
+    return this.members()
+      .filter((member) => member.id !== self)
+      .map((member) => {
+        const progress = progressOf.get(member.id);
+        const stands = transport?.isReachable(member.id) ?? false;
+        if (progress === undefined) return { ...member, reachable: stands };
+        const { state, match, next, isActive } = progress;
+        return { ...member, reachable: stands && isActive, progress: { state, match, next } };
+      });
   }
 
-  changeMembership(): Promise<void> {
-    return Promise.reject(notThereYet('changes of membership'));
-  }
-
-  transferLeadership(): Promise<void> {
-    return Promise.reject(notThereYet('transfer of leadership'));
-  }
-
-  watchMembership(): () => void {
-    return () => undefined;
-  }
-
-  private voters(): readonly MemberId[] {
-    const { origin } = this.options;
-    return origin.kind === 'bootstrap' ? origin.members : [];
+  private slowestMatch(): number | undefined {
+    const active = (this.core?.peers() ?? []).filter((peer) => peer.isActive);
+    return active.length === 0 ? undefined : Math.min(...active.map((peer) => peer.match));
   }
 
   watchLeadership(listener: (leadership: Leadership) => void): () => void {
     this.leadershipListeners.add(listener);
     return () => this.leadershipListeners.delete(listener);
+  }
+
+  watchMembership(listener: (members: readonly RaftMember[]) => void): () => void {
+    this.membershipListeners.add(listener);
+    return () => this.membershipListeners.delete(listener);
   }
 
   /** One input after the other, each with all its commands: what a listener does meanwhile waits for its turn. */
@@ -263,6 +305,7 @@ class Driver implements RaftNode {
           else if (command.afterPersist > this.durableSequence) this.waitingForDisk.push(command);
           else this.carryOut(command);
         }
+        this.replica.drain();
       }
     } catch (cause) {
       // A broken invariant: going on could only make it worse.
@@ -285,120 +328,72 @@ class Driver implements RaftNode {
   private carryOut(command: DiskBound): void {
     switch (command.kind) {
       case 'send':
-        this.options.transport?.send(command.to, command.message);
+        if (command.message.kind === 'snapshot') this.snapshots.send(command.to, command.message);
+        else this.options.transport?.send(command.to, command.message);
         return;
       case 'apply':
-        this.apply(command.entries);
-        return;
-      case 'proposed':
-        this.proposals.place(command.ref, command.index, command.term);
-        return;
-      case 'refused': {
-        const error = notLeader(this.core?.status().leader);
-        this.proposals.refuse(command.ref, error);
-        this.reads.refuse(command.ref, error);
-        return;
-      }
-      case 'read-ready':
-        for (const ref of command.refs) this.reads.confirm(ref, command.index, this.lastApplied.index);
-        return;
       case 'membership-changed':
-        this.membership = command.membership;
+      case 'install-snapshot':
+        return this.replica.add(command);
+      case 'proposed':
+        this.proposer.placed(command.ref);
+        return this.calls.placed(command.ref, command.index);
+      case 'refused':
+        this.proposer.refused(command.ref, command.reason);
+        this.reader.refused(command.ref);
+        return this.calls.refused(command);
+      case 'read-ready':
+        for (const ref of command.refs) this.reader.confirm(ref, command.index);
         return;
       case 'transfer-ended':
-        return;
+        return this.calls.transferEnded(command.ref, command.outcome);
       case 'role-changed':
-        this.announce(command);
-        return;
-      case 'install-snapshot':
-        this.fail(notThereYet('taking over a snapshot from another member'));
-        return;
+        return this.roleChanged(command);
       default:
         assertNever(command, 'raft command');
     }
   }
 
-  private announce(command: Extract<Command, { kind: 'role-changed' }>): void {
-    const { role, term, leader } = command;
-    if (role !== 'leader') {
-      // Entries already placed may still be committed by the next leader; the proposer cannot know.
-      this.proposals.rejectAll(
-        new EnxameError('unavailable', 'raft: leadership was lost, the outcome is not known'),
-      );
-    }
-    const leadership: Leadership = {
-      role,
-      term,
-      isLeader: role === 'leader',
-      ...(leader === undefined ? {} : { leader }),
-    };
+  private roleChanged({ role, term, leader }: Extract<Command, { kind: 'role-changed' }>): void {
+    const isLeader = role === 'leader';
+    this.leader = isLeader ? 'self' : leader;
+    this.proposer.leaderChanged(this.leader);
+    this.reader.leaderChanged();
+    this.calls.leaderChanged();
+    this.announce({ role, term, isLeader, ...(leader === undefined ? {} : { leader }) });
+  }
+
+  private announce(leadership: Leadership): void {
     for (const listener of this.leadershipListeners) listener(leadership);
   }
 
-  private apply(entries: readonly Entry[]): void {
-    const { stateMachine } = this.options;
-    for (const entry of entries) {
-      let result: unknown;
-      try {
-        if (entry.kind === 'data') result = stateMachine.apply(entry);
-        else stateMachine.advance(entry.index);
-      } catch (cause) {
-        this.fail(
-          new EnxameError(
-            'internal',
-            `raft: entry ${entry.index} cannot be applied: ${describeError(cause)}`,
-            {
-              cause,
-            },
-          ),
-        );
-        return;
-      }
-      this.lastApplied = { index: entry.index, term: entry.term };
-      this.bytesSinceSnapshot += entry.data.length;
-      this.proposals.settle(
-        entry.index,
-        entry.term,
-        result,
-        () => new EnxameError('unavailable', 'raft: another leader took the place of the proposal'),
-      );
-    }
-    this.reads.applied(this.lastApplied.index);
-    this.step({ kind: 'applied', index: this.lastApplied.index });
-    this.snapshotWhenDue();
+  private advanced(index: number): void {
+    this.reader.applied(index);
+    this.calls.applied();
+    this.step({ kind: 'applied', index });
+    if (this.failure === undefined) this.snapshots.takeWhenDue();
   }
 
-  private snapshotWhenDue(): void {
-    const { snapshotEntries, snapshotBytes } = this.limits;
-    if (this.lastApplied.index < this.snapshotNotBefore) return;
-    const isDue =
-      this.lastApplied.index - this.snapshotIndex >= snapshotEntries ||
-      this.bytesSinceSnapshot >= snapshotBytes;
-    if (!isDue || this.snapshotting !== undefined || this.failure !== undefined) return;
-    const meta: SnapshotMeta = { ...this.lastApplied, membership: this.membership };
-    this.bytesSinceSnapshot = 0;
-    // The picture is taken here, before anything else is applied; its chunks are made as they are written.
-    const chunks = this.options.stateMachine.snapshot();
-    this.snapshotting = this.takeSnapshot(meta, chunks)
-      .catch((error: unknown) => {
-        // Without it the log only grows longer: that is no reason to stop, and room may come.
-        this.snapshotError = new EnxameError('internal', `raft: snapshot at ${meta.index} failed`, {
-          cause: error,
-        });
-        this.snapshotNotBefore = meta.index + Math.ceil(snapshotEntries / 10);
-      })
-      .finally(() => {
-        this.snapshotting = undefined;
-      });
+  private membershipChanged(membership: Membership): void {
+    const members = this.members();
+    for (const listener of this.membershipListeners) listener(members);
+    const { id } = this.options;
+    const isMember = membersOf(membership).includes(id);
+    if (!isMember && this.replica.isRemoved(id)) this.leave();
   }
 
-  private async takeSnapshot(meta: SnapshotMeta, chunks: Iterable<Uint8Array>): Promise<void> {
-    await this.storage?.writeSnapshot(meta, chunks);
-    this.snapshotIndex = meta.index;
-    this.snapshotError = undefined;
-    const compactThrough = Math.max(0, meta.index - this.limits.keptEntries);
-    this.step({ kind: 'snapshot-taken', snapshot: meta, compactThrough });
-    this.storage?.release(compactThrough);
+  /** Not a member any more: nothing is asked of the cluster, and nothing answered. */
+  private leave(): void {
+    if (this.isRemoved) return;
+    this.isRemoved = true;
+    // What is under way in this turn (the last acknowledgements) still goes out.
+    queueMicrotask(() => {
+      for (const stop of this.stoppers.splice(0)) stop();
+      this.core = undefined;
+      this.rejectAll(removedError());
+      this.announce({ role: 'follower', term: 0, isLeader: false });
+      this.options.onRemoved?.();
+    });
   }
 
   private fail(error: EnxameError): void {
@@ -407,20 +402,21 @@ class Driver implements RaftNode {
     this.core = undefined;
     for (const stop of this.stoppers.splice(0)) stop();
     this.rejectAll(error);
-    const leadership: Leadership = { role: 'follower', term: 0, isLeader: false };
-    for (const listener of this.leadershipListeners) listener(leadership);
+    this.announce({ role: 'follower', term: 0, isLeader: false });
     this.options.onFailure?.(error);
   }
 
   private rejectAll(error: EnxameError): void {
+    this.leader = undefined;
     this.waitingForDisk = [];
-    this.proposing = [];
-    this.proposals.rejectAll(error);
-    this.reads.rejectAll(error);
+    this.replica.stop();
+    this.proposer.rejectAll(error);
+    this.reader.rejectAll(error);
+    this.calls.rejectAll(error);
   }
 }
 
-const stoppedStatus = {
+const stoppedStatus: CoreStatus = {
   role: 'follower',
   term: 0,
   commit: 0,
@@ -430,15 +426,8 @@ const stoppedStatus = {
   durableIndex: 0,
   snapshotIndex: 0,
   membership: emptyMembership,
-} as const;
+};
 
-function notThereYet(what: string): EnxameError {
-  return new EnxameError('not-implemented', `raft: ${what}`);
-}
-
-function notLeader(leader: string | undefined): EnxameError {
-  return new EnxameError(
-    'not-manager',
-    leader === undefined ? 'raft: the cluster has no leader now' : `raft: not the leader, that is ${leader}`,
-  );
+function removedError(): EnxameError {
+  return new EnxameError('unavailable', 'raft: this member was removed from the cluster');
 }

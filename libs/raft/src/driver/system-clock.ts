@@ -6,4 +6,7 @@ export const systemClock: RaftClock = {
     const timer = setInterval(callback, ms);
     return () => clearInterval(timer);
   },
+  soon(callback) {
+    setImmediate(callback);
+  },
 };

@@ -15,7 +15,7 @@ const node = createRaftNode({
   dir: folder,
   stateMachine: new Ledger(),
   clock: systemClock,
-  random: () => 0.5,
+  random: Math.random,
   limits: { snapshotEntries: 120, keptEntries: 10, segmentBytesMax: 8192 },
 });
 await node.start();
