@@ -3,71 +3,115 @@
  * here is started in the order of the fields and stopped the other way round.
  */
 import type { Route } from '#libs/docker-api';
+import { EnxameError, objectIdFromBytes, type Change, type IdSource, type NodeConfig } from '#libs/model';
+import { identityFromSubject, managerServerName, readNodeIdentity } from '#libs/pki';
 import {
-  EnxameError,
-  objectIdFromBytes,
-  type ClusterStore,
-  type IdSource,
-  type NodeConfig,
-} from '#libs/model';
-import { createRaftNode, systemClock, type RaftNode } from '#libs/raft';
-import { createClusterStore, StoreMachine } from '#libs/store';
+  createGrpcTransport,
+  createRaftNode,
+  systemClock,
+  type GrpcTransport,
+  type RaftNode,
+} from '#libs/raft';
+import { RpcServer, type ServerTls } from '#libs/rpc';
+import { createClusterStore, StoreMachine, type ReplicatedStore } from '#libs/store';
 import { createTelemetry, type Telemetry } from '#libs/telemetry';
 import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { ApiListener } from './api/api-listener.js';
 import { EventPublisher } from './api/events/event-publisher.js';
+import { enterGroup, GroupKeeper, GroupPeers, groupService, Leaders } from './group/index.js';
 import { LeaderLoops } from './leader/index.js';
-import { Membership, type Clock, type Log, type Random } from './membership/index.js';
+import { certificateService, Membership, type Clock, type Log, type Random } from './membership/index.js';
 import { readOrMakeRaftId } from './raft-id.js';
 import { SessionServer } from './sessions/index.js';
 
 const clock: Clock = { nowMs: () => Date.now() };
 const random: Random = { bytes: (length) => randomBytes(length), fraction: () => Math.random() };
 const newId: IdSource = () => objectIdFromBytes(randomBytes(16));
+const readAgainMs = 50;
 
 export class Manager {
   readonly #config: NodeConfig;
   readonly #log: Log;
+  readonly #raftId: string;
+  readonly #transport: GrpcTransport;
   readonly #raft: RaftNode;
-  readonly #store: ClusterStore;
+  readonly #store: ReplicatedStore;
+  readonly #leaders: Leaders;
   readonly #telemetry: Telemetry;
   readonly #membership: Membership;
+  readonly #peers: GroupPeers;
+  readonly #keeper: GroupKeeper;
   readonly #sessions: SessionServer;
   readonly #loops: LeaderLoops;
   readonly #events: EventPublisher;
+  readonly #stopping = new AbortController();
+  #rpc: RpcServer | undefined;
   #listener: ApiListener | undefined;
   /** Changes of leadership follow each other: one has ended before the next begins. */
   #turn: Promise<void> = Promise.resolve();
   #leads = false;
+  #removed = false;
 
   /** `fail` is called when the process can do nothing but end and start again. */
   constructor(config: NodeConfig, log: Log, fail: (error: unknown) => void) {
     this.#config = config;
     this.#log = log;
-    const raftId = readOrMakeRaftId(config.stateDir, random);
+    this.#raftId = readOrMakeRaftId(config.stateDir, random);
+    const address = `${config.address}:${config.clusterPort}`;
     const machine = new StoreMachine();
+    this.#transport = createGrpcTransport({
+      id: this.#raftId,
+      address: () => address,
+      identify: (subject) => identityFromSubject(subject),
+      random: () => random.fraction(),
+      log: (message) => log('info', message),
+    });
     this.#raft = createRaftNode({
-      id: raftId,
-      origin: { kind: 'bootstrap', members: [raftId] },
+      id: this.#raftId,
+      origin:
+        config.membership.kind === 'init' ? { kind: 'bootstrap', members: [this.#raftId] } : { kind: 'join' },
       dir: join(config.stateDir, 'raft'),
+      ...(config.forceNewCluster === true ? { forceNewCluster: true } : {}),
       stateMachine: machine,
+      transport: this.#transport,
       clock: systemClock,
       random: () => random.fraction(),
       onFailure: fail,
+      onRemoved: () => this.#leaveGroup(),
     });
     const store = createClusterStore({ raft: this.#raft, machine, clock });
     this.#store = store;
+    this.#leaders = new Leaders({ raft: this.#raft, store });
     this.#telemetry = createTelemetry({
       // Clusters may share one Redis.
       keyPrefix: `enxame:${config.clusterName}`,
       ...(config.telemetryUrl === undefined ? {} : { url: config.telemetryUrl }),
     });
-    this.#membership = new Membership({ store, config, raftId, clock, random, log });
-    this.#sessions = new SessionServer({
+    const nodeIdentity = readNodeIdentity(config.stateDir);
+    this.#membership = new Membership({
       store,
       config,
+      raftId: this.#raftId,
+      ...(nodeIdentity === undefined ? {} : { nodeIdentity }),
+      current: () => this.#leaders.current(),
+      clock,
+      random,
+      log,
+    });
+    this.#peers = new GroupPeers({
+      stateDir: config.stateDir,
+      self: this.#raftId,
+      store,
+      setPeers: (addresses) => this.#transport.setPeers(addresses),
+      log,
+    });
+    this.#keeper = new GroupKeeper({ raft: this.#raft, store, address, log });
+    this.#sessions = new SessionServer({
+      store,
       membership: this.#membership,
+      leaders: this.#leaders,
       telemetry: this.#telemetry,
       clock,
       log,
@@ -77,17 +121,70 @@ export class Manager {
     this.#raft.watchLeadership(({ isLeader }) => {
       this.#turn = this.#turn.then(() => this.#take(isLeader)).catch(fail);
     });
+    this.#membership.onCredentials((tls) => this.#useCredentials(tls));
   }
 
   /** Resolves when the API answers. */
   async start(): Promise<void> {
     await this.#telemetry.start();
+    this.#membership.start();
+    const begun = readNodeIdentity(this.#config.stateDir) !== undefined;
+    // One that has been in a cluster is reached by the others while it reads its log.
+    if (begun) {
+      this.#useCredentials(this.#membership.tls());
+      await this.#openClusterPort();
+    }
     await this.#raft.start();
     const { torn } = this.#raft.status();
     if (torn !== undefined) this.#log('warn', 'an unfinished write was cut off the log', { ...torn });
-    // Nothing can be answered before there is a cluster, and a lone member is its leader at once.
-    await this.#raft.readIndex();
+    this.#peers.start();
+    if (begun) this.#enterGroup();
+    else {
+      // Nothing can be answered before there is a cluster, and a lone member is its leader at once.
+      await this.#raft.readIndex();
+      await this.#turn;
+      await this.#openClusterPort();
+    }
+    await this.#openApi();
+  }
+
+  async stop(): Promise<void> {
+    this.#stopping.abort();
+    await this.#listener?.close();
+    this.#peers.stop();
+    // A leader that ends in good order leaves no gap: another one leads before it goes.
+    if (this.#leads && this.#raft.members().length > 1) {
+      await this.#raft.transferLeadership().catch((error: unknown) => {
+        this.#log('info', 'nobody took over the leadership', { error });
+      });
+    }
     await this.#turn;
+    await this.#take(false);
+    await this.#rpc?.close();
+    this.#membership.stop();
+    await this.#raft.stop();
+    this.#transport.close();
+    await this.#telemetry.close();
+  }
+
+  async #openClusterPort(): Promise<void> {
+    const { address, clusterPort } = this.#config;
+    const current = (): Promise<void> => this.#leaders.current();
+    this.#rpc = new RpcServer({
+      tls: this.#membership.tls(),
+      services: [
+        certificateService(this.#membership),
+        groupService({ store: this.#store, membership: this.#membership, current }),
+        this.#sessions.service(),
+        this.#transport.service,
+      ],
+      log: (message) => this.#log('warn', message),
+    });
+    const port = await this.#rpc.listen({ host: address, port: clusterPort });
+    this.#log('info', 'cluster port open', { address, port });
+  }
+
+  async #openApi(): Promise<void> {
     // Loading the framework takes longer than all before it: the nodes have their sessions back by then.
     const { createApiListener } = await import('./api/api-listener.js');
     this.#listener = await createApiListener(
@@ -97,10 +194,10 @@ export class Manager {
         clock,
         newId,
         randomBytes: (length) => random.bytes(length),
-        leadership: { leaderId: () => this.#raft.status().leader },
+        leadership: this.#leaders,
         telemetry: this.#telemetry,
         engines: {
-          engineAddress: (nodeId) => this.#sessions.engineAddress(nodeId),
+          engineAddress: (nodeId) => engineAddress(this.#store, nodeId),
           tls: () => this.#membership.tls(),
         },
         log: this.#log,
@@ -111,31 +208,92 @@ export class Manager {
     this.#log('info', 'manager started', { socket: this.#config.managerSocket });
   }
 
-  async stop(): Promise<void> {
-    await this.#listener?.close();
-    await this.#turn;
-    await this.#take(false);
-    await this.#raft.stop();
-    await this.#telemetry.close();
+  #useCredentials(tls: ServerTls): void {
+    this.#rpc?.replaceCredentials(tls);
+    this.#transport.setCredentials({
+      clusterId: this.#membership.identity().clusterId,
+      tls: { kind: 'mutual', ...tls, serverName: managerServerName },
+    });
+  }
+
+  #enterGroup(): void {
+    const { config, raftId } = { config: this.#config, raftId: this.#raftId };
+    const { membership } = config;
+    enterGroup(
+      {
+        raftId,
+        address: `${config.address}:${config.clusterPort}`,
+        remoteAddresses: membership.kind === 'join' ? membership.remoteAddresses : [],
+        peers: this.#peers,
+        tls: () => this.#membership.tls(),
+        leads: () => this.#raft.status().role === 'leader',
+        log: this.#log,
+      },
+      this.#stopping.signal,
+    ).catch((error: unknown) => {
+      if (!this.#stopping.signal.aborted)
+        this.#log('error', 'the managers do not take this one in', { error });
+    });
+  }
+
+  /** The agent hears of it from the leader, gets a worker's certificate and ends this process. */
+  #leaveGroup(): void {
+    this.#removed = true;
+    this.#log('info', 'this manager was removed from the group');
+    this.#turn = this.#turn.then(() => this.#take(false));
   }
 
   async #take(leads: boolean): Promise<void> {
     if (leads === this.#leads) return;
-    this.#leads = leads;
-    if (leads) {
-      // The store must show all that earlier leaders wrote before anything is decided from it.
-      await this.#raft.readIndex();
-      await this.#membership.start();
-      await this.#sessions.start();
-      this.#loops.start();
-      this.#events.start();
-      this.#log('info', 'this manager leads the cluster', { term: this.#raft.status().term });
+    if (!leads) {
+      this.#leads = false;
+      this.#leaders.leading = false;
+      this.#events.stop();
+      this.#keeper.stop();
+      this.#sessions.stop();
+      await this.#loops.stop();
       return;
     }
-    this.#events.stop();
-    await this.#loops.stop();
-    await this.#sessions.stop();
-    this.#membership.stop();
+    if (!(await this.#caughtUp())) return;
+    this.#leads = true;
+    await this.#membership.lead();
+    if (this.#config.forceNewCluster === true) await this.#forgetOtherManagers();
+    const { term } = this.#raft.status();
+    this.#sessions.start(term);
+    this.#loops.start();
+    this.#keeper.start();
+    this.#events.start();
+    this.#leaders.leading = true;
+    this.#log('info', 'this manager leads the cluster', { term });
+  }
+
+  /** The store must show all that earlier leaders wrote before anything is decided from it. False: it leads no more. */
+  async #caughtUp(): Promise<boolean> {
+    while (!this.#removed && !this.#stopping.signal.aborted && this.#raft.status().role === 'leader') {
+      try {
+        await this.#raft.readIndex();
+        return this.#raft.status().role === 'leader';
+      } catch (error) {
+        this.#log('info', 'a new leader cannot read yet', { error });
+        await sleep(readAgainMs);
+      }
+    }
+    return false;
+  }
+
+  /** They are lost for good; whoever comes back has to join anew. */
+  async #forgetOtherManagers(): Promise<void> {
+    const changes: Change[] = [];
+    for (const { id, manager, spec } of this.#store.view().nodes.all()) {
+      if (manager?.raftId === this.#raftId || (manager === undefined && spec.Role === 'worker')) continue;
+      changes.push({
+        op: 'patch',
+        table: 'nodes',
+        id,
+        fields: { manager: undefined, spec: { ...spec, Role: 'worker' } },
+      } as unknown as Change);
+    }
+    if (changes.length > 0) await this.#store.propose(changes);
   }
 
   /** The agent beside this manager comes through the private socket: only this machine's root can. */
@@ -155,4 +313,14 @@ export class Manager {
       },
     };
   }
+}
+
+/** Where the store says a node is; its session need not be with this manager. */
+function engineAddress(
+  store: Pick<ReplicatedStore, 'view'>,
+  nodeId: string,
+): { host: string; port: number } | undefined {
+  const status = store.view().nodes.get(nodeId)?.status;
+  if (status?.enginePort === undefined || status.state === 'down') return undefined;
+  return { host: status.address, port: status.enginePort };
 }

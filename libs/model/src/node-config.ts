@@ -36,6 +36,8 @@ export interface NodeConfig {
         remoteAddresses: string[];
         availability?: 'active' | 'pause' | 'drain';
       };
+  /** For a manager's next start: it goes on as the only one, with all that its log holds. */
+  forceNewCluster?: boolean;
   /** Below each cgroup v1 controller, or below the cgroup2 mount: `/enxame/<cluster>/<node>`. */
   cgroupParent: string;
   network: {
@@ -50,6 +52,9 @@ export interface NodeConfig {
   telemetryUrl?: string;
   logLevel: 'debug' | 'info' | 'warn' | 'error';
 }
+
+/** On a node's engine port: the way for other managers to the API of the manager there. */
+export const managerOfNode = '/_enxame/manager';
 
 /** What a manager process that could not go on says of why. Beside its socket; gone when a manager has started. */
 export interface ManagerFailure {

@@ -32,6 +32,8 @@ export interface Cluster extends ObjectMeta {
 
 export type NodeState = 'unknown' | 'down' | 'ready' | 'disconnected';
 
+export type Reachability = 'unknown' | 'unreachable' | 'reachable';
+
 export interface NodeDescription {
   hostname: string;
   platform: { os: string; architecture: string };
@@ -48,9 +50,12 @@ export interface Node extends ObjectMeta {
   /** Writer: sessions. */
   description: NodeDescription;
   /** Writer: sessions. `address` is where the other nodes reach this one (underlay, IPv4). */
-  status: { state: NodeState; message: string; address: string };
-  /** Writer: membership. Set on managers. `address` is host:port of the manager's gRPC port. */
-  manager?: { raftId: string; address: string };
+  status: { state: NodeState; message: string; address: string; enginePort?: number };
+  /**
+   * Writer: membership. Set on members of the Raft group. `address` is host:port of the manager's gRPC port;
+   * `reachability` is how the leader sees it.
+   */
+  manager?: { raftId: string; address: string; reachability?: Reachability };
 }
 
 export interface VirtualIp {

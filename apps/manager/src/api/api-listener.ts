@@ -20,6 +20,7 @@ import { EnxameError } from '#libs/model';
 
 const pathParameterLengthMax = 1_024;
 const socketMode = 0o600;
+const privatePrefix = '/_enxame/';
 
 export interface ApiListener {
   /** Opens the socket. */
@@ -37,6 +38,11 @@ export async function createApiListener(deps: ApiDependencies, routes: Route[] =
   const api = createApiServer({
     routes: [...streamRoutes(deps, client), ...routes],
     log: (error, what) => deps.log('error', 'request failed', { request: what, error }),
+    before: async ({ path }) => {
+      // Whatever is answered is answered from a state that no acknowledged write is missing in.
+      if (!path.startsWith(privatePrefix)) await deps.leadership.current();
+      return false;
+    },
     fallback: async (exchange) => {
       if (await engines.answer(exchange)) return true;
       if (exchange.upgrade) return false;

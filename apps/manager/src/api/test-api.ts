@@ -142,7 +142,12 @@ export async function openTestApi(objects: PlainObjects, engines?: EngineDirecto
     clock: { nowMs: () => testTimeMs },
     newId: countingIds(),
     randomBytes: (length) => Buffer.alloc(length, 1),
-    leadership: { leaderId: () => 'r1' },
+    leadership: {
+      leaderId: () => 'r1',
+      leaderNode: () => store.view().nodes.get(managerId),
+      leading: true,
+      current: () => Promise.resolve(),
+    },
     telemetry,
     engines: engines ?? {
       engineAddress: () => undefined,

@@ -1,9 +1,10 @@
 /**
- * Who belongs to the cluster: makes a new cluster, lets nodes in by join token, and signs their certificates.
- * Runs on the leader, which alone may write.
+ * Who belongs to the cluster: makes a new cluster, lets nodes in by join token, and signs their certificates. The
+ * key of the root is in the store, so every manager can do it; each looks at the newest state first.
  */
 import {
   EnxameError,
+  isEnxameError,
   nanosecondsPerMillisecond,
   objectIdFromBytes,
   type Cluster,
@@ -25,6 +26,7 @@ import {
   verifyNodeCertificate,
   type CertifiedIdentity,
   type CheckedRequest,
+  type NodeIdentity,
 } from '#libs/pki';
 import type { ServerTls } from '#libs/rpc';
 import { isIPv4 } from 'node:net';
@@ -37,6 +39,10 @@ export interface MembershipOptions {
   config: NodeConfig;
   /** This manager's id in the Raft group: how it finds its own node in the store. */
   raftId: string;
+  /** What the agent beside this manager has on disk; absent where the node makes its cluster just now. */
+  nodeIdentity?: NodeIdentity;
+  /** Resolves when the store shows every write acknowledged before. */
+  current(): Promise<unknown>;
   clock: Clock;
   random: Random;
   log: Log;
@@ -49,6 +55,7 @@ export interface IssuedCertificate {
   rootCertificatePem: string;
 }
 
+const admissionAttemptsMax = 8;
 const hostnameLengthMax = 253;
 /** Node timers overflow past 24.8 days. */
 const timerMsMax = 24 * 24 * 3_600_000;
@@ -59,15 +66,26 @@ export class Membership {
   #identity: CertifiedIdentity | undefined;
   #tls: ServerTls | undefined;
   #renewal: NodeJS.Timeout | undefined;
-  /** Joins take the next free index, so one at a time. */
+  /** Joins take the next free index, so one at a time here. */
   #joining: Promise<unknown> = Promise.resolve();
 
   constructor(options: MembershipOptions) {
     this.#options = options;
+    const { nodeIdentity } = options;
+    if (nodeIdentity === undefined) return;
+    const { identity, keyPem, certificatePem, rootCertificatePem } = nodeIdentity;
+    this.#identity = { ...identity, role: 'manager' };
+    this.#tls = { keyPem, certificatePem, rootCertificatePem };
   }
 
-  /** Makes the cluster on the first start of an `init` node; later finds this manager in the store. */
-  async start(): Promise<void> {
+  /** Keeps this manager's certificate fresh. */
+  start(): void {
+    const { nodeIdentity } = this.#options;
+    if (nodeIdentity !== undefined) this.#renewBefore(nodeIdentity);
+  }
+
+  /** Called where this manager leads, before anything is served: the first leader of all makes the cluster. */
+  async lead(): Promise<void> {
     if (!this.#options.store.view().cluster) await this.#bootstrap();
     const { cluster, nodes } = this.#options.store.view();
     if (!cluster) throw new EnxameError('failed-precondition', 'the store holds no cluster');
@@ -79,7 +97,7 @@ export class Membership {
       );
     }
     this.#identity = { nodeId: own.id, clusterId: cluster.id, role: 'manager' };
-    await this.#renewOwnCertificate();
+    if (this.#tls === undefined || this.#hasExpired) await this.#renewOwnCertificate();
   }
 
   stop(): void {
@@ -116,6 +134,7 @@ export class Membership {
 
   /** A new certificate for a node that showed its present one. */
   async renew(caller: CertifiedIdentity, requestPem: string): Promise<IssuedCertificate> {
+    await this.#options.current();
     const node = this.admit(caller);
     return this.#issue(await checkCertificateRequest(requestPem), node.id, roleOf(node));
   }
@@ -130,6 +149,7 @@ export class Membership {
     availability: string;
   }): Promise<IssuedCertificate> {
     parseJoinToken(options.token);
+    await this.#options.current();
     const role = roleOfToken(options.token, this.#cluster().joinTokens);
     if (!role) throw new EnxameError('unauthorized', 'a valid join token is necessary to join this cluster');
     if (role === 'manager') {
@@ -189,19 +209,28 @@ export class Membership {
     log('info', 'cluster made', { cluster: store.view().cluster?.id, node: nodeId });
   }
 
+  /** Another manager may let a node in at the same moment: then the next free index is another one. */
   async #admitNew(facts: Omit<NewNodeFacts, 'index'>): Promise<void> {
     const { store, log } = this.#options;
-    const view = store.view();
-    if (view.nodes.get(facts.id)) return;
-    const index = nextNodeIndex(view);
-    if (index === undefined) {
-      throw new EnxameError(
-        'resource-exhausted',
-        `the cluster has ${nodeIndexMax} nodes, the most it can have`,
-      );
+    for (let attempt = 1; ; attempt++) {
+      const view = store.view();
+      if (view.nodes.get(facts.id)) return;
+      const index = nextNodeIndex(view);
+      if (index === undefined) {
+        throw new EnxameError(
+          'resource-exhausted',
+          `the cluster has ${nodeIndexMax} nodes, the most it can have`,
+        );
+      }
+      try {
+        await store.propose([{ op: 'put', table: 'nodes', object: newNode({ ...facts, index }) }]);
+        log('info', 'node joined', { node: facts.id, hostname: facts.hostname, role: facts.role });
+        return;
+      } catch (error) {
+        const taken = isEnxameError(error) && error.code === 'conflict';
+        if (!taken || attempt === admissionAttemptsMax) throw error;
+      }
     }
-    await store.propose([{ op: 'put', table: 'nodes', object: newNode({ ...facts, index }) }]);
-    log('info', 'node joined', { node: facts.id, hostname: facts.hostname, role: facts.role });
   }
 
   async #issue(
@@ -226,9 +255,14 @@ export class Membership {
     };
   }
 
-  /** The manager's own certificate is signed with the key in the store at every start, so none is kept on disk. */
+  get #hasExpired(): boolean {
+    const { nodeIdentity, clock } = this.#options;
+    return nodeIdentity !== undefined && nodeIdentity.notAfterMs <= clock.nowMs();
+  }
+
+  /** Signed with the key in the store, which every manager holds; what the agent has on disk is for the next start. */
   async #renewOwnCertificate(): Promise<void> {
-    const { clock, random, log } = this.#options;
+    const { clock } = this.#options;
     const { keyPem, requestPem } = await createCertificateRequest();
     const issued = await this.issueLocal(requestPem);
     const tls = {
@@ -239,13 +273,19 @@ export class Membership {
     const facts = verifyNodeCertificate({ ...tls, nowMs: clock.nowMs() });
     this.#tls = tls;
     for (const listener of this.#credentialListeners) listener(tls);
+    this.#renewBefore(facts);
+  }
+
+  #renewBefore(facts: { notBeforeMs: number; notAfterMs: number }): void {
+    const { clock, random, log } = this.#options;
     const delayMs = Math.max(renewalTimeMs({ ...facts, random: random.fraction() }) - clock.nowMs(), 60_000);
     clearTimeout(this.#renewal);
     this.#renewal = setTimeout(
       () => {
-        this.#renewOwnCertificate().catch((error: unknown) =>
-          log('error', 'renewing the manager certificate failed', { error }),
-        );
+        this.#renewOwnCertificate().catch((error: unknown) => {
+          log('error', 'renewing the manager certificate failed; trying again', { error });
+          this.#renewBefore(facts);
+        });
       },
       Math.min(delayMs, timerMsMax),
     );

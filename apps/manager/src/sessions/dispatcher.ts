@@ -23,6 +23,20 @@ import { encodeItem } from './wire.js';
 /** One message stays well under the transport's limit. */
 const messageBytesMax = 1024 * 1024;
 
+/**
+ * Generations of one leader are above all those of earlier ones, however many each of them made: the term is their
+ * upper part. Both parts fit a double's 53 bits.
+ */
+const generationsPerTerm = 2 ** 32;
+const termMax = 2 ** 21 - 1;
+
+export function firstGeneration(term: number): number {
+  if (!Number.isInteger(term) || term < 0 || term > termMax) {
+    throw new Error(`term ${term} is beyond ${termMax}, the last that generations have room for`);
+  }
+  return term * generationsPerTerm;
+}
+
 /** A connected node. */
 export interface Feed {
   readonly nodeId: NodeId;
@@ -72,9 +86,9 @@ export class Dispatcher {
     this.#gate = new RemovalGate({ waitMsMax: options.gateWaitMsMax });
   }
 
-  start(): void {
-    // Above every generation of earlier leaders: they counted up from an earlier time, far less than one a millisecond.
-    this.#generation = this.#clock.nowMs();
+  /** `term` is that of this leadership: no other leader ever has it, and later ones have higher ones. */
+  start(term: number): void {
+    this.#generation = firstGeneration(term);
     const view = this.#store.view();
     for (const item of sharedItems(view)) this.#shared.set(keyOf(item), encode(item));
     // An earlier leader may have been in the middle of a removal: begin it again.

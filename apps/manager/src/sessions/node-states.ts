@@ -10,7 +10,7 @@ export interface NodeObservation {
   left?: boolean;
   /** Time of the last message of any session of this manager's life. */
   lastHeardMs: number;
-  registration: { description: NodeDescription; address: string };
+  registration: { description: NodeDescription; address: string; enginePort?: number };
 }
 
 export interface NodeTimes {
@@ -56,7 +56,13 @@ function observedStatus(
   times: NodeTimes,
 ): Node['status'] {
   const address = observation?.registration.address ?? node.status.address;
-  const status = (state: NodeState, message: string): Node['status'] => ({ state, message, address });
+  const enginePort = observation?.registration.enginePort ?? node.status.enginePort;
+  const status = (state: NodeState, message: string): Node['status'] => ({
+    state,
+    message,
+    address,
+    ...(enginePort === undefined ? {} : { enginePort }),
+  });
   if (observation?.left) return status('down', 'the node has left the cluster');
   if (observation?.connected) return status('ready', '');
   if (node.status.state === 'down') return node.status;

@@ -16,7 +16,7 @@ import {
   type TaskState,
 } from '#libs/model';
 import { createCertificateRequest, readNodeIdentity, writeNodeIdentity, type NodeIdentity } from '#libs/pki';
-import { session } from '#libs/rpc';
+import { RpcServer, session } from '#libs/rpc';
 import { expect } from 'chai';
 import { randomBytes } from 'node:crypto';
 import { mkdtempSync, rmSync } from 'node:fs';
@@ -27,6 +27,7 @@ import { obtainIdentity } from '../../../agent/src/node/identity.js';
 import { AssignmentSet } from '../../../agent/src/session/assignment-set.js';
 import { SessionClient } from '../../../agent/src/session/session-client.js';
 import { KnownManagers } from '../../../agent/src/swarm/known-managers.js';
+import { certificateService } from '../membership/certificate-service.js';
 import { Membership } from '../membership/membership.js';
 import { MemoryStore } from './memory-store.js';
 import { SessionServer } from './session-server.js';
@@ -119,6 +120,10 @@ describe('sessions', () => {
   let membership: Membership;
   let server: SessionServer;
   let port: number;
+  let rpc: RpcServer;
+  let term: number;
+  /** Where a manager that does not lead sends agents. */
+  let elsewhere: string | undefined;
   let events: ClusterEvent[];
   const agents: TestAgent[] = [];
 
@@ -148,12 +153,12 @@ describe('sessions', () => {
   });
 
   async function startManager(): Promise<void> {
-    membership = new Membership({ store, config: config('init'), raftId: '1', clock, random, log });
-    await membership.start();
+    membership = newMembership();
+    await membership.lead();
     server = new SessionServer({
       store,
-      config: { address: '127.0.0.1', clusterPort: port },
       membership,
+      leaders: { whenKnown: async () => elsewhere },
       telemetry: {
         start: () => Promise.resolve(),
         close: () => Promise.resolve(),
@@ -169,11 +174,29 @@ describe('sessions', () => {
       clock,
       log,
     });
-    port = await server.start();
+    server.start(++term);
+    rpc = new RpcServer({
+      tls: membership.tls(),
+      services: [certificateService(membership), server.service()],
+    });
+    await rpc.listen({ host: '127.0.0.1', port });
+  }
+
+  function newMembership(): Membership {
+    return new Membership({
+      store,
+      config: config('init'),
+      raftId: '1',
+      current: () => Promise.resolve(),
+      clock,
+      random,
+      log,
+    });
   }
 
   async function stopManager(): Promise<void> {
-    await server.stop();
+    server.stop();
+    await rpc.close();
     membership.stop();
   }
 
@@ -256,6 +279,8 @@ describe('sessions', () => {
     store = new MemoryStore(clock.nowMs);
     events = [];
     port = await freePort();
+    term = 0;
+    elsewhere = undefined;
     await startManager();
   });
 
@@ -272,8 +297,8 @@ describe('sessions', () => {
       [...nodes.all()].map(({ index, spec, manager }) => ({ index, role: spec.Role, manager })),
     ).to.deep.equal([{ index: 1, role: 'manager', manager: { raftId: '1', address: `127.0.0.1:${port}` } }]);
     expect([...networks.all()].map(({ spec }) => spec.Name)).to.deep.equal(['ingress']);
-    const again = new Membership({ store, config: config('init'), raftId: '1', clock, random, log });
-    await again.start();
+    const again = newMembership();
+    await again.lead();
     again.stop();
     expect(again.identity()).to.deep.equal(membership.identity());
     expect(store.view().cluster?.id).to.equal(cluster?.id);
@@ -405,6 +430,22 @@ describe('sessions', () => {
     await until('balanced', () => worker.endpoints().includes('t1'));
   });
 
+  it('sends agents to the leader when it does not lead, and takes them again when it does', async () => {
+    const identity = await joinAs('worker');
+    const worker = connect(identity, '10.9.9.9');
+    await until('connected', () => worker.client.connected);
+    const before = worker.set.generation;
+    // Stands for the leader's address: the same server, reached another way.
+    elsewhere = `localhost:${port}`;
+    server.stop();
+    await until('left', () => !worker.client.connected);
+    server.start(++term);
+    await until('back', () => worker.client.connected);
+    await until('told again', () => worker.set.generation > before);
+    expect(worker.set.generation).to.be.at.least(term * 2 ** 32);
+    expect(stateOf(identity.identity.nodeId)).to.equal('ready');
+  });
+
   it('replaces a session by a newer one of the same node', async () => {
     const identity = await joinAs('worker');
     const first = connect(identity, '10.9.9.9');
@@ -417,7 +458,7 @@ describe('sessions', () => {
     );
     await until('ready', () => stateOf(identity.identity.nodeId) === 'ready');
     await until('second connected', () => second.client.connected);
-    expect(server.engineAddress(identity.identity.nodeId)).to.deep.equal({ host: '10.9.9.8', port: 2378 });
+    expect(store.view().nodes.get(identity.identity.nodeId)?.status.enginePort).to.equal(2378);
   });
 
   it('says where else an image is, and passes events on with the name of their node', async () => {

@@ -7,16 +7,16 @@ import {
   heartbeatPeriodDefault,
   nanosecondsPerMillisecond,
   type ClusterStore,
-  type NodeConfig,
   type NodeId,
   type TaskId,
 } from '#libs/model';
 import type { CertifiedIdentity } from '#libs/pki';
-import { RpcServer, session, toServiceError } from '#libs/rpc';
+import { session, toServiceError, type RpcService } from '#libs/rpc';
 import type { Telemetry } from '#libs/telemetry';
 import type { ServerDuplexStream } from '@grpc/grpc-js';
 import { isIPv4 } from 'node:net';
-import { certificateService, certifiedCaller } from '../membership/certificate-service.js';
+import type { Leaders } from '../group/leaders.js';
+import { certifiedCaller } from '../membership/certificate-service.js';
 import type { Membership } from '../membership/membership.js';
 import type { Clock, Log } from '../membership/ports.js';
 import { managersOf, roleOf, type ManagerPeer } from '../membership/role.js';
@@ -29,17 +29,11 @@ import { decodeDescription, decodeEvent, decodeReport, decodeSample } from './wi
 
 export interface SessionServerOptions {
   store: ClusterStore;
-  config: Pick<NodeConfig, 'address' | 'clusterPort'>;
-  membership: Membership;
+  membership: Pick<Membership, 'admit'>;
+  leaders: Pick<Leaders, 'whenKnown'>;
   telemetry: Telemetry;
   clock: Clock;
   log: Log;
-}
-
-/** Where a node's engine port is, while it is connected. */
-export interface EngineAddress {
-  host: string;
-  port: number;
 }
 
 interface LiveSession {
@@ -48,11 +42,16 @@ interface LiveSession {
   feed: Feed;
   /** What the node was last told of its standing. */
   standing: string;
-  engine: EngineAddress;
+  /** Where its engine port is. */
+  engine: { host: string; port: number };
   lastHeardMs: number;
 }
 
+type Call = ServerDuplexStream<session.AgentMessage, session.LeaderMessage>;
+
 const registerTimeoutMs = 5_000;
+/** Shorter than an agent waits for a first word. */
+const redirectWaitMsMax = 3_000;
 const checkIntervalMsMax = 1_000;
 
 export class SessionServer {
@@ -62,7 +61,7 @@ export class SessionServer {
   readonly #images = new ImageLocations();
   readonly #sessions = new Map<NodeId, LiveSession>();
   readonly #observations = new Map<NodeId, NodeObservation>();
-  #rpc: RpcServer | undefined;
+  #leading = false;
   #timer: NodeJS.Timeout | undefined;
   #unsubscribe: (() => void)[] = [];
   #startedAtMs = 0;
@@ -86,28 +85,27 @@ export class SessionServer {
     });
   }
 
-  /** Listens on the cluster port. Membership must have started. Resolves with the port. */
-  async start(): Promise<number> {
-    const { membership, config, clock, log, store } = this.#options;
+  /** To be served on the cluster port of every manager: one that does not lead sends agents to the one that does. */
+  service(): RpcService {
+    return {
+      definition: session.AgentSessionService,
+      implementation: {
+        connect: (call: Call) => {
+          if (this.#leading) this.#connect(call);
+          else void this.#redirect(call);
+        },
+      },
+    };
+  }
+
+  /** Begins to lead in this term; the store has caught up. */
+  start(term: number): void {
+    const { clock, store } = this.#options;
     this.#startedAtMs = clock.nowMs();
     this.#lastCheckMs = this.#startedAtMs;
-    this.#dispatcher.start();
-    const rpc = new RpcServer({
-      tls: membership.tls(),
-      services: [
-        certificateService(membership),
-        {
-          definition: session.AgentSessionService,
-          implementation: {
-            connect: (call: ServerDuplexStream<session.AgentMessage, session.LeaderMessage>) =>
-              this.#connect(call),
-          },
-        },
-      ],
-      log: (message) => log('warn', message),
-    });
+    this.#dispatcher.start(term);
+    this.#statuses.start();
     this.#unsubscribe.push(
-      membership.onCredentials((tls) => rpc.replaceCredentials(tls)),
       store.watch((event) => {
         if (!event.changes.some((change) => change.table === 'nodes')) return;
         this.#endRemoved();
@@ -115,28 +113,22 @@ export class SessionServer {
         this.#dispatcher.checkGates();
       }),
     );
-    this.#rpc = rpc;
+    this.#leading = true;
     this.#scheduleCheck();
-    const port = await rpc.listen({ host: config.address, port: config.clusterPort });
-    log('info', 'sessions served', { address: config.address, port });
-    return port;
   }
 
-  async stop(): Promise<void> {
+  /** Leads no more: every agent is to look for the next leader. */
+  stop(): void {
+    this.#leading = false;
     clearTimeout(this.#timer);
     this.#timer = undefined;
     for (const unsubscribe of this.#unsubscribe.splice(0)) unsubscribe();
     this.#dispatcher.stop();
     this.#statuses.stop();
+    const sessions = [...this.#sessions.values()];
     this.#sessions.clear();
-    const rpc = this.#rpc;
-    this.#rpc = undefined;
-    await rpc?.close();
-  }
-
-  /** The node's engine port, to proxy to. Undefined when the node is not connected. */
-  engineAddress(nodeId: NodeId): EngineAddress | undefined {
-    return this.#sessions.get(nodeId)?.engine;
+    this.#observations.clear();
+    for (const { stream } of sessions) stream.end(notLeading());
   }
 
   connectedNodes(): NodeId[] {
@@ -148,7 +140,21 @@ export class SessionServer {
     return (period || heartbeatPeriodDefault) / nanosecondsPerMillisecond;
   }
 
-  #connect(call: ServerDuplexStream<session.AgentMessage, session.LeaderMessage>): void {
+  /** Holds the agent for a moment where there is no leader: an election is shorter than a search. */
+  async #redirect(call: Call): Promise<void> {
+    const gone = new AbortController();
+    call.once('close', () => gone.abort());
+    call.on('error', () => gone.abort());
+    call.on('data', () => undefined);
+    const { leaders, store } = this.#options;
+    const leaderAddress = await leaders.whenKnown({ waitMs: redirectWaitMsMax, signal: gone.signal });
+    if (gone.signal.aborted) return;
+    const redirect = { leaderAddress: leaderAddress ?? '', managers: managersOf(store.view()) };
+    call.write({ body: { $case: 'redirect', redirect } });
+    call.end();
+  }
+
+  #connect(call: Call): void {
     let caller: CertifiedIdentity;
     try {
       const certified = certifiedCaller(call);
@@ -194,7 +200,7 @@ export class SessionServer {
       connected: true,
       hungUp: false,
       lastHeardMs: nowMs,
-      registration: { description, address: register.address },
+      registration: { description, address: register.address, enginePort: register.enginePort },
     });
     stream.send({ $case: 'registered', registered: { heartbeatPeriodMs: this.heartbeatPeriodMs() } });
     const feed = this.#dispatcher.attach(nodeId, {
@@ -341,6 +347,7 @@ export class SessionServer {
 
   /** Writes what the sessions show of the nodes to the store. One at a time; a failed write is tried at the next check. */
   async #reconcileNodes(): Promise<void> {
+    if (!this.#leading) return;
     if (this.#reconciling) {
       this.#reconcileAgain = true;
       return;
@@ -356,11 +363,15 @@ export class SessionServer {
           heartbeatPeriodMs: this.heartbeatPeriodMs(),
         });
         if (changes.length > 0) await store.propose(changes);
-      } while (this.#reconcileAgain && this.#rpc);
+      } while (this.#reconcileAgain && this.#leading);
     } catch (error) {
       log('warn', 'writing node states failed; trying again', { error });
     } finally {
       this.#reconciling = false;
     }
   }
+}
+
+function notLeading(): EnxameError {
+  return new EnxameError('not-manager', 'this manager does not lead the cluster');
 }

@@ -64,6 +64,10 @@ export class StatusWriter {
     this.#onUnknown = options.onUnknown;
   }
 
+  start(): void {
+    this.#stopped = false;
+  }
+
   stop(): void {
     this.#stopped = true;
     this.#pending.clear();

@@ -63,11 +63,12 @@ export class ClusterForward {
     return this.#status().role === 'manager';
   }
 
-  /** Hands the exchange to the manager of this node. `not-manager` on workers and where it does not answer. */
-  async pass(exchange: Exchange): Promise<void> {
+  /** Hands the exchange to the manager of this node, under another path when one is given. `not-manager` on workers and where it does not answer. */
+  async pass(exchange: Exchange, path?: string): Promise<void> {
     this.requireManager();
     try {
-      await proxyTo({ socketPath: this.#config.managerSocket }, exchange);
+      const target = { socketPath: this.#config.managerSocket };
+      await proxyTo(target, exchange, path === undefined ? {} : { path });
     } catch (error) {
       throw this.#explained(error);
     }

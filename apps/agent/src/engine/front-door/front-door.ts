@@ -3,7 +3,7 @@
  * TLS for the other nodes. What the cluster keeps goes on to the manager of this node.
  */
 import { createApiServer, apiVersion, type ApiServer, type Exchange, type Route } from '#libs/docker-api';
-import { EnxameError, type NodeConfig } from '#libs/model';
+import { EnxameError, managerOfNode, type NodeConfig } from '#libs/model';
 import type { Telemetry } from '#libs/telemetry';
 import { createServer, type Server } from 'node:http';
 import { createServer as createTlsServer, type Server as TlsServer } from 'node:https';
@@ -90,7 +90,11 @@ export function createFrontDoor(options: FrontDoorOptions): FrontDoor {
     caller: (connection) => peerOf(connection, clusterId),
     before: async (exchange) => {
       requirePeerAccess(exchange.caller, exchange.path);
-      return false;
+      if (!exchange.path.startsWith(`${managerOfNode}/`)) return false;
+      const query = exchange.query.toString();
+      const path = exchange.path.slice(managerOfNode.length) + (query === '' ? '' : `?${query}`);
+      await forward.pass(exchange, path);
+      return true;
     },
   });
 

@@ -11,6 +11,8 @@ export interface ClusterInfo {
   /** Docker's ClusterInfo, as in `GET /swarm` without the join tokens. */
   cluster: Record<string, unknown>;
   remoteManagers: { nodeId: string; address: string }[];
+  /** Why the figures may be old: the cluster has no leader now. */
+  error?: string;
 }
 
 export interface InfoSource {
@@ -108,7 +110,7 @@ function presentSwarm(source: InfoSource): Record<string, unknown> {
     NodeAddr: status.address ?? '',
     LocalNodeState: status.state,
     ControlAvailable: status.state === 'active' && status.role === 'manager',
-    Error: status.error ?? '',
+    Error: status.error ?? cluster?.error ?? '',
     RemoteManagers:
       managers.length === 0
         ? null

@@ -1,5 +1,5 @@
 /** What the controllers are given. Interfaces have no name at run time, so each has a token. */
-import type { ClusterStore, IdSource, NodeId, NodeConfig } from '#libs/model';
+import type { ClusterStore, IdSource, Node, NodeId, NodeConfig } from '#libs/model';
 import type { Telemetry } from '#libs/telemetry';
 import type { Clock, Log } from '../../membership/index.js';
 
@@ -18,6 +18,11 @@ export type RandomBytes = (length: number) => Uint8Array;
 export interface Leadership {
   /** Raft id of the present leader, as this manager knows it. */
   leaderId(): string | undefined;
+  leaderNode(): Readonly<Node> | undefined;
+  /** This manager leads and is at work. */
+  readonly leading: boolean;
+  /** Resolves once the store shows every write acknowledged before; `not-manager` without a leader. */
+  current(waitMs?: number): Promise<void>;
 }
 
 /** Where the engine ports of the nodes are, and what this manager shows them. */

@@ -45,9 +45,14 @@ export function presentNode(node: Readonly<Node>, context: NodeContext): Record<
       : {
           ManagerStatus: {
             ...(manager.raftId === context.leaderId ? { Leader: true } : {}),
-            Reachability: 'reachable',
+            Reachability: reachabilityOf(manager, context),
             Addr: manager.address,
           },
         }),
   };
+}
+
+/** Whoever leads is reached by all who can be asked. */
+function reachabilityOf(manager: NonNullable<Node['manager']>, context: NodeContext): string {
+  return manager.raftId === context.leaderId ? 'reachable' : (manager.reachability ?? 'unknown');
 }

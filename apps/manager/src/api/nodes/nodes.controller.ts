@@ -9,6 +9,7 @@ import {
   type NodeSpec,
 } from '#libs/model';
 import { Body, Controller, Delete, Get, HttpCode, Inject, Param, Post, Query } from '@nestjs/common';
+import { removalRefusal } from '../../group/plan-group.js';
 import { bodyOf } from '../edge/body.js';
 import { findNode, parseVersion } from '../edge/lookup.js';
 import { leadershipToken, storeToken, type Leadership } from '../edge/providers.js';
@@ -60,12 +61,13 @@ export class NodesController {
     const view = this.store.view();
     const node = findNode(view, id, this.self.idIn(view));
     if (node.version !== version) throw outOfSequence();
-    if (spec.Role !== node.spec.Role) {
+    if (spec.Role === 'manager' && node.spec.Role === 'worker') {
       throw new EnxameError(
         'not-implemented',
-        'changing Role (docker node promote and demote) is not implemented yet',
+        'a second manager (docker node promote) is not implemented yet',
       );
     }
+    if (spec.Role === 'worker' && node.manager !== undefined) requireRemovable(view, node);
     try {
       await this.store.propose([
         { op: 'patch', table: 'nodes', id: node.id, fields: { spec }, ifVersion: version },
@@ -102,4 +104,11 @@ export class NodesController {
   private context(view: ClusterView): NodeContext {
     return { leaderId: this.leadership.leaderId(), tlsInfo: tlsInfoOf(view) };
   }
+}
+
+/** Swarm's words for what would leave the cluster without managers that can decide. */
+function requireRemovable(view: ClusterView, node: Readonly<Node>): void {
+  const refusal = removalRefusal(view.nodes.all(), node.id);
+  if (refusal === undefined) return;
+  throw new EnxameError('failed-precondition', `rpc error: code = FailedPrecondition desc = ${refusal}`);
 }
