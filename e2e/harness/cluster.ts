@@ -1,7 +1,7 @@
 /** A real cluster for a test: started through the product's own command, driven by the stock docker CLI. */
 import { execFile, spawn } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { get } from 'node:http';
+import { mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs';
+import { get, request } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
@@ -71,6 +71,7 @@ export class TestCluster {
   constructor(
     readonly name: string,
     readonly workers = 2,
+    readonly managers = 1,
   ) {
     this.socket = this.socketOf(1);
   }
@@ -79,15 +80,26 @@ export class TestCluster {
     return `/run/enxame/${this.name}/node-${node}.sock`;
   }
 
+  /** Underlay address of a node. */
+  addressOf(node: number): string {
+    const config = readFileSync(`${this.stateDir}/node-${node}/config.json`, 'utf8');
+    return (JSON.parse(config) as { address: string }).address;
+  }
+
+  demoImage(version: string): string {
+    return join(demoImages, `enxame-demo-${version}.tar`);
+  }
+
   get stateDir(): string {
     return `/var/lib/enxame/${this.name}`;
   }
 
   async up(extra: readonly string[] = []): Promise<void> {
     await this.purge();
+    const size = ['--managers', String(this.managers), '--workers', String(this.workers)];
     const result = await run(
       process.execPath,
-      [enxameMain, 'dev', 'up', '--name', this.name, '--workers', String(this.workers), '--detach', ...extra],
+      [enxameMain, 'dev', 'up', '--name', this.name, '--detach', ...size, ...extra],
       { timeoutMs: 100_000 },
     );
     if (result.code !== 0) throw new Error(`dev up: ${result.stdout}\n${result.stderr}`);
@@ -146,25 +158,79 @@ export class TestCluster {
 
   async loadDemo(): Promise<void> {
     for (const version of ['1', '2', 'bad']) {
-      await this.docker(['load', '-q', '-i', join(demoImages, `enxame-demo-${version}.tar`)]);
+      await this.docker(['load', '-q', '-i', this.demoImage(version)]);
     }
   }
 
   /** Tasks of a service as the API has them. */
-  async tasks(service: string): Promise<ApiTask[]> {
+  async tasks(service: string, node = 1): Promise<ApiTask[]> {
     const filters = encodeURIComponent(JSON.stringify({ service: [service] }));
-    return this.read<ApiTask[]>(`/tasks?filters=${filters}`);
+    return this.read<ApiTask[]>(`/tasks?filters=${filters}`, node);
   }
 
   /** A question without a process of its own: polling is not to slow down what it waits for. */
-  private read<T>(path: string): Promise<T> {
+  private read<T>(path: string, node = 1): Promise<T> {
     return new Promise((resolve, reject) => {
-      const call = get({ socketPath: this.socket, path, agent: false, timeout: 30_000 }, (response) => {
-        text(response).then((body) => resolve(JSON.parse(body) as T), reject);
-      });
+      const call = get(
+        { socketPath: this.socketOf(node), path, agent: false, timeout: 30_000 },
+        (response) => {
+          text(response).then((body) => resolve(JSON.parse(body) as T), reject);
+        },
+      );
       call.on('timeout', () => call.destroy(new Error(`${path}: no answer within 30 s`)));
       call.on('error', reject);
     });
+  }
+
+  /** One call of one node's API, without a process of its own. Rejects when no whole answer came. */
+  ask<T>(
+    node: number,
+    method: string,
+    path: string,
+    options: { body?: unknown; waitMs?: number } = {},
+  ): Promise<{ status: number; body: T }> {
+    const payload = options.body === undefined ? undefined : JSON.stringify(options.body);
+    const waitMs = options.waitMs ?? 30_000;
+    return new Promise((resolve, reject) => {
+      const call = request(
+        { socketPath: this.socketOf(node), method, path, agent: false, timeout: waitMs },
+        (response) => {
+          text(response).then(
+            (body) => resolve({ status: response.statusCode ?? 0, body: parsed(body) as T }),
+            reject,
+          );
+        },
+      );
+      call.on('timeout', () => call.destroy(new Error(`${path}: no answer within ${waitMs} ms`)));
+      call.on('error', reject);
+      call.end(payload);
+    });
+  }
+
+  /** Number of the node whose manager leads, as any of these nodes knows it. */
+  async leader(nodes: readonly number[]): Promise<number> {
+    for (const node of nodes) {
+      const answer = await this.ask<ApiNode[]>(node, 'GET', '/nodes', { waitMs: 6_000 }).catch(
+        () => undefined,
+      );
+      const leading = answer?.status === 200 && answer.body.find((each) => each.ManagerStatus?.Leader);
+      if (leading) return Number(leading.Description.Hostname.replace('node-', ''));
+    }
+    throw new Error('no node names a leader');
+  }
+
+  /** The process of a node's manager. */
+  managerPid(node: number): number {
+    return Number(readFileSync(`/run/enxame/${this.name}/node-${node}/manager.pid`, 'utf8'));
+  }
+
+  agentPid(node: number): number {
+    const mark = `/enxame/${this.name}/node-${node}/config.json`;
+    for (const name of readdirSync('/proc').filter((entry) => /^\d+$/.test(entry))) {
+      const line = readProcessFile(Number(name), 'cmdline');
+      if (line.includes('/apps/agent/src/main.js') && line.includes(mark)) return Number(name);
+    }
+    throw new Error(`node ${node} has no agent`);
   }
 
   async api<T>(method: string, path: string, body?: unknown): Promise<{ status: number; body: T }> {
@@ -202,6 +268,26 @@ export class TestCluster {
       return running.length === count ? running : undefined;
     });
   }
+}
+
+function readProcessFile(pid: number, file: string): string {
+  try {
+    return readFileSync(`/proc/${pid}/${file}`, 'utf8');
+  } catch {
+    // The process ended while the list was walked.
+    return '';
+  }
+}
+
+function parsed(body: string): unknown {
+  return body === '' ? undefined : (JSON.parse(body) as unknown);
+}
+
+export interface ApiNode {
+  ID: string;
+  Description: { Hostname: string };
+  Status: { State: string };
+  ManagerStatus?: { Leader?: boolean; Reachability: string };
 }
 
 export interface ApiTask {

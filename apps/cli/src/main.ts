@@ -6,7 +6,7 @@ import { down } from './dev/down.js';
 import { list } from './dev/list.js';
 import type { Supervisor } from './dev/supervisor.js';
 import { up } from './dev/up.js';
-import { printScreen } from './screen.js';
+import { printBareScreen, printScreen } from './screen.js';
 import { UserError } from './user-error.js';
 
 function wholeNumber(text: string): number {
@@ -45,6 +45,7 @@ dev
   .option('--workers <count>', 'worker nodes', wholeNumber, 2)
   .option('--heartbeat-ms <period>', 'heartbeat period of the nodes', wholeNumber, 1000)
   .option('--telemetry <url>', 'keep events and stats in Redis: redis://host:port')
+  .option('--bare', 'no cluster yet: bring the nodes together with docker swarm init and join', false)
   .option('--demo', 'deploy the demo service', false)
   .option('-d, --detach', 'return when all is up', false)
   .action(
@@ -54,12 +55,14 @@ dev
       workers: number;
       heartbeatMs: number;
       telemetry?: string;
+      bare: boolean;
       demo: boolean;
       detach: boolean;
     }) =>
       up({
         ...options,
         afterReady: async (supervisor) => {
+          if (options.bare) return printBareScreen(supervisor.layout);
           if (options.demo) await deployDemo(supervisor.layout.nodes[0]!.config.apiSocket);
           await show(supervisor, options.demo);
         },

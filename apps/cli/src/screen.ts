@@ -51,6 +51,16 @@ export async function printScreen(
   console.log(`\n${readyMark} ${options.foreground ? 'Ctrl-C, or ' : ''}${stop}`);
 }
 
+/** Nodes that belong to no cluster yet. */
+export function printBareScreen(layout: DevLayout): void {
+  console.log(`\nThe nodes of "${layout.name}" are up and belong to no cluster.\n\nNodes`);
+  for (const { name, address, config } of layout.nodes) {
+    console.log(`  ${name.padEnd(10)} ${address.padEnd(14)} unix://${config.apiSocket}`);
+  }
+  console.log(`\nTry next\n  DOCKER_HOST=unix://${layout.nodes[0]!.config.apiSocket} docker swarm init`);
+  console.log(`\n${readyMark} npx enxame dev down --name ${layout.name}`);
+}
+
 async function printDemo(socketPath: string, nodes: NodeAnswer[]): Promise<void> {
   const filters = encodeURIComponent('{"service":["demo"],"desired-state":["running"]}');
   const tasks = await readEngine<TaskAnswer[]>(socketPath, `/tasks?filters=${filters}`);

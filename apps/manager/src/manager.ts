@@ -137,7 +137,7 @@ export class Manager {
     await this.#raft.start();
     const { torn } = this.#raft.status();
     if (torn !== undefined) this.#log('warn', 'an unfinished write was cut off the log', { ...torn });
-    this.#peers.start();
+    this.#peers.start({ alone: this.#config.forceNewCluster === true });
     if (begun) this.#enterGroup();
     else {
       // Nothing can be answered before there is a cluster, and a lone member is its leader at once.

@@ -41,11 +41,16 @@ export class ManagerProcess {
     this.#configFile = join(options.config.stateDir, 'manager.json');
   }
 
-  /** Finds the living manager or starts one. */
-  start(config: NodeConfig): void {
+  /** What the next start of the process is to be told. */
+  configure(config: NodeConfig): void {
     mkdirSync(config.stateDir, { recursive: true, mode: 0o700 });
     writeFileSync(`${this.#configFile}.new`, `${JSON.stringify(config, null, 2)}\n`, { mode: 0o600 });
     renameSync(`${this.#configFile}.new`, this.#configFile);
+  }
+
+  /** Finds the living manager or starts one. */
+  start(config: NodeConfig): void {
+    this.configure(config);
     this.#wanted = true;
     this.#findOrSpawn();
   }

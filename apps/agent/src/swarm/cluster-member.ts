@@ -8,7 +8,7 @@ import { existsSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { productVersion } from '../engine/system/product.js';
-import type { EngineIdentity } from '../engine/front-door/front-door.js';
+import type { EngineIdentity } from '../engine/front-door/peer.js';
 import type { NodeStatus } from '../engine/system/node-status.js';
 import { describeNode } from '../node/description.js';
 import { IdentityKeeper, obtainIdentity } from '../node/identity.js';
@@ -175,6 +175,15 @@ export class ClusterMember {
         ? config.membership
         : ({ kind: 'join', token: '', remoteAddresses } as const);
     manager.start({ ...config, membership });
+  }
+
+  /** The new cluster stands: the manager's next start is an ordinary one. */
+  forcedOnce(): void {
+    const { forceNewCluster: _done, ...config } = this.#options.config;
+    this.#options.manager.configure({
+      ...config,
+      membership: { kind: 'join', token: '', remoteAddresses: [] },
+    });
   }
 
   async #endManager(): Promise<void> {

@@ -11,6 +11,8 @@ export interface ManagerPeer {
   nodeId: string;
   /** host:port of its cluster port. */
   address: string;
+  /** Of its node; 0 or absent while it is not known. */
+  enginePort?: number;
 }
 
 export interface SwarmState {
@@ -77,6 +79,7 @@ export function writeSwarmState(stateDir: string, state: SwarmState): void {
 
 /** The node's configuration as its cluster sees it. */
 export function memberConfig(config: NodeConfig, state: SwarmState): NodeConfig {
-  const { membership, address, clusterPort } = state;
-  return { ...config, membership, address, clusterPort };
+  const { membership, address, clusterPort, forceNewCluster } = state;
+  const force = forceNewCluster === true ? { forceNewCluster } : {};
+  return { ...config, membership, address, clusterPort, ...force };
 }

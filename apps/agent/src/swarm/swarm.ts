@@ -151,11 +151,14 @@ export class Swarm {
     if (this.#member !== undefined) throw new EnxameError('not-manager', alreadyIn);
   }
 
-  #clusterAddress(request: SwarmInitDto | SwarmJoinDto): { address: string; port: number } {
+  #clusterAddress(
+    request: SwarmInitDto | SwarmJoinDto,
+    usual = this.#options.config.address,
+  ): { address: string; port: number } {
     const { config, interfaces } = this.#options;
     const chosen = resolveClusterAddress(
       { listen: request.ListenAddr ?? '', advertise: request.AdvertiseAddr ?? '' },
-      { address: config.address, interfaces: interfaces() },
+      { address: usual, interfaces: interfaces() },
     );
     if (chosen.port === config.enginePort) {
       throw new EnxameError('invalid-argument', `port ${chosen.port} is this node's engine port`);
@@ -222,10 +225,30 @@ export class Swarm {
     log('info', 'this node has left its cluster');
   }
 
+  /**
+   * After the loss of a majority for good: this manager goes on alone, with all that its log holds, at the address
+   * it is given now. A restart in between goes on with it, too.
+   */
   async #forceNewCluster(request: SwarmInitDto): Promise<string> {
+    const { manager } = this.#options;
     if (this.status().role !== 'manager') throw new EnxameError('not-manager', notManager);
-    void request;
-    throw new EnxameError('not-implemented', 'docker swarm init --force-new-cluster is not implemented yet');
+    const { address, port } = this.#clusterAddress(request, this.#state.address);
+    const before = this.#member;
+    before?.stop();
+    await manager.stop();
+    this.#keep({
+      ...this.#state,
+      address,
+      clusterPort: port,
+      managers: [],
+      forceNewCluster: true,
+    });
+    await withDeadline(this.#begin({}), readyWaitMs, joinGoesOn);
+    const { forceNewCluster: _done, ...state } = this.#state;
+    this.#keep(state);
+    this.#member?.forcedOnce();
+    await this.#options.managerApi.adjust(request);
+    return this.status().nodeId ?? '';
   }
 }
 

@@ -7,6 +7,8 @@ export interface ClusterRecord {
   index: number;
   managers: number;
   workers: number;
+  /** Its nodes come to no cluster by themselves. */
+  bare?: boolean;
   heartbeatPeriodMs: number;
   telemetryUrl?: string;
 }

@@ -19,12 +19,15 @@ export interface UpOptions {
   workers: number;
   heartbeatMs: number;
   telemetry?: string;
+  /** The nodes wait for `docker swarm init` and `join`. */
+  bare?: boolean;
   detach: boolean;
   /** Run when all nodes are ready: deploys the demo, prints the screen. */
   afterReady: (supervisor: Supervisor) => Promise<void>;
 }
 
 const detachedStartTimeoutMs = 90_000;
+const managersMax = 7;
 
 export function checkUpOptions(options: UpOptions): void {
   if (process.getuid?.() !== 0) {
@@ -35,9 +38,9 @@ export function checkUpOptions(options: UpOptions): void {
   if (!clusterNamePattern.test(options.name)) {
     throw new UserError(`--name "${options.name}": must match ${clusterNamePattern.source}`);
   }
-  if (options.managers !== 1) {
+  if (options.managers < 1 || options.managers > managersMax || options.managers % 2 === 0) {
     throw new UserError(
-      `--managers ${options.managers}: one manager is what this version can run; more come with the replicated log`,
+      `--managers ${options.managers}: must be 1, 3, 5 or ${managersMax}; an even number survives no more losses than the odd one below it`,
     );
   }
   if (options.workers < 0 || options.managers + options.workers > devNodesMax) {
@@ -83,9 +86,10 @@ function alreadyRunning(name: string): string {
 /** A cluster that was made before keeps its size: its state on disk is that of those nodes. */
 function prepareRecord(options: UpOptions): ClusterRecord {
   const before = readClusterRecord(options.name);
-  if (before && (before.managers !== options.managers || before.workers !== options.workers)) {
+  const sameSize = before?.managers === options.managers && before.workers === options.workers;
+  if (before && (!sameSize || (before.bare ?? false) !== (options.bare ?? false))) {
     throw new UserError(
-      `cluster "${options.name}" was made with ${before.managers} manager and ${before.workers} workers; start it with the same, or forget it first: npx enxame dev down --purge --name ${options.name}`,
+      `cluster "${options.name}" was made with ${before.managers} managers and ${before.workers} workers${before.bare ? ', bare' : ''}; start it with the same, or forget it first: npx enxame dev down --purge --name ${options.name}`,
     );
   }
   const record: ClusterRecord = {
@@ -94,6 +98,7 @@ function prepareRecord(options: UpOptions): ClusterRecord {
     managers: options.managers,
     workers: options.workers,
     heartbeatPeriodMs: options.heartbeatMs,
+    ...(options.bare ? { bare: true } : {}),
     ...(options.telemetry ? { telemetryUrl: options.telemetry } : {}),
   };
   writeClusterRecord(record);

@@ -27,8 +27,9 @@ export class GroupPeers {
     this.#file = join(options.stateDir, 'raft-peers.json');
   }
 
-  start(): void {
-    this.#peers = this.#read();
+  /** `alone`: the others that are on disk are lost for good. */
+  start(options: { alone: boolean }): void {
+    this.#peers = options.alone ? new Map() : this.#read();
     this.#options.setPeers(this.#peers);
     this.#follow();
     this.#unwatch = this.#options.store.watch((event) => {

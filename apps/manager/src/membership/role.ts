@@ -9,13 +9,18 @@ export function roleOf(node: Readonly<Pick<Node, 'spec' | 'manager'>>): 'manager
 export interface ManagerPeer {
   nodeId: string;
   address: string;
+  /** Of its node; 0 while it is not known. */
+  enginePort: number;
 }
 
 /** Every manager of the cluster, by node id. */
 export function managersOf(view: Pick<ClusterView, 'nodes'>): ManagerPeer[] {
   const managers: ManagerPeer[] = [];
   for (const node of view.nodes.all()) {
-    if (node.manager !== undefined) managers.push({ nodeId: node.id, address: node.manager.address });
+    if (node.manager !== undefined) {
+      const { address } = node.manager;
+      managers.push({ nodeId: node.id, address, enginePort: node.status.enginePort ?? 0 });
+    }
   }
   return managers;
 }

@@ -86,6 +86,8 @@ export interface ManagerPeer {
   nodeId: string;
   /** host:port of its cluster port. */
   address: string;
+  /** Of its node; 0 while it is not known. */
+  enginePort: number;
 }
 
 /** The node leaves the cluster and does not come back. */
@@ -817,7 +819,7 @@ export const Redirect: MessageFns<Redirect> = {
 };
 
 function createBaseManagerPeer(): ManagerPeer {
-  return { nodeId: "", address: "" };
+  return { nodeId: "", address: "", enginePort: 0 };
 }
 
 export const ManagerPeer: MessageFns<ManagerPeer> = {
@@ -827,6 +829,9 @@ export const ManagerPeer: MessageFns<ManagerPeer> = {
     }
     if (message.address !== "") {
       writer.uint32(18).string(message.address);
+    }
+    if (message.enginePort !== 0) {
+      writer.uint32(24).uint32(message.enginePort);
     }
     return writer;
   },
@@ -860,6 +865,14 @@ export const ManagerPeer: MessageFns<ManagerPeer> = {
             message.address = reader.string();
             continue;
           }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.enginePort = reader.uint32();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -879,6 +892,7 @@ export const ManagerPeer: MessageFns<ManagerPeer> = {
     const message = createBaseManagerPeer();
     message.nodeId = object.nodeId ?? "";
     message.address = object.address ?? "";
+    message.enginePort = object.enginePort ?? 0;
     return message;
   },
 };

@@ -233,7 +233,12 @@ describe('container routes', function () {
 
   it('follows a log to the end of the container', async () => {
     const id = await started('follow', 'echo a; read x; echo b', { OpenStdin: true });
-    const response = await request(`http://engine/containers/${id}/logs?stdout=1&follow=1`, { dispatcher });
+    const logs = `http://engine/containers/${id}/logs?stdout=1`;
+    await eventually('its first line', async () => {
+      const { body } = await request(logs, { dispatcher });
+      return (await body.arrayBuffer()).byteLength > 0;
+    });
+    const response = await request(`${logs}&follow=1`, { dispatcher });
     await call('POST', `/containers/${id}/kill?signal=KILL`);
     expect(frames(Buffer.from(await response.body.arrayBuffer()))).to.equal('1:a\n');
   });

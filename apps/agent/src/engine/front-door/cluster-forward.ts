@@ -4,11 +4,14 @@ import {
   EnxameError,
   isEnxameError,
   managerFailureFile,
+  managerOfNode,
   type ManagerFailure,
   type NodeConfig,
 } from '#libs/model';
 import { readFileSync } from 'node:fs';
 import { callManager } from '../../node/manager-socket.js';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { EngineIdentity } from './peer.js';
 import type { NodeStatus } from '../system/node-status.js';
 
 const clusterPath = /^\/(services|tasks|nodes|swarm|secrets|configs)(\/|$)/;
@@ -20,6 +23,11 @@ const notManager =
   "This node is not a swarm manager. Worker nodes can't be used to view or modify cluster state. Please run this command on a manager node or promote the current node to a manager.";
 const notInSwarm =
   'This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" to connect this node to swarm and try again.';
+
+/** A manager that was killed is back within a second. */
+const managerWaitMs = 3_000;
+const managerRetryMs = 50;
+const elsewhereConnectMs = 1_000;
 
 export interface LocalContainers {
   /** By full id, unique prefix or name. */
@@ -53,25 +61,68 @@ function decode(text: string): string {
 export class ClusterForward {
   readonly #config: NodeConfig;
   readonly #status: () => NodeStatus;
+  readonly #identity: () => EngineIdentity | undefined;
 
-  constructor(config: NodeConfig, status: () => NodeStatus) {
+  constructor(config: NodeConfig, status: () => NodeStatus, identity: () => EngineIdentity | undefined) {
     this.#config = config;
     this.#status = status;
+    this.#identity = identity;
   }
 
   hasManager(): boolean {
     return this.#status().role === 'manager';
   }
 
-  /** Hands the exchange to the manager of this node, under another path when one is given. `not-manager` on workers and where it does not answer. */
-  async pass(exchange: Exchange, path?: string): Promise<void> {
+  /**
+   * Hands the exchange to the manager of this node or, while that one does not answer, to another manager of the
+   * cluster: any of them can answer, and a client need not know which of them is up.
+   */
+  async pass(exchange: Exchange): Promise<void> {
+    this.requireManager();
+    const giveUpAt = performance.now() + managerWaitMs;
+    for (;;) {
+      try {
+        return await proxyTo({ socketPath: this.#config.managerSocket }, exchange);
+      } catch (error) {
+        const isAway = isEnxameError(error) && error.code === 'unavailable' && !exchange.body.readableDidRead;
+        if (!isAway) throw this.#explained(error);
+        if (await this.#passElsewhere(exchange)) return;
+        if (this.#failure() !== undefined || performance.now() >= giveUpAt) throw this.#explained(error);
+        await sleep(managerRetryMs);
+      }
+    }
+  }
+
+  /** For another manager: here or nowhere. */
+  async passHere(exchange: Exchange, path: string): Promise<void> {
     this.requireManager();
     try {
-      const target = { socketPath: this.#config.managerSocket };
-      await proxyTo(target, exchange, path === undefined ? {} : { path });
+      await proxyTo({ socketPath: this.#config.managerSocket }, exchange, { path });
     } catch (error) {
       throw this.#explained(error);
     }
+  }
+
+  /** False when nothing was done: no other manager could be reached. */
+  async #passElsewhere(exchange: Exchange): Promise<boolean> {
+    const identity = this.#identity();
+    const { nodeId, managers } = this.#status();
+    if (identity === undefined) return false;
+    const tls = { ca: identity.rootCertificatePem, cert: identity.certificatePem, key: identity.keyPem };
+    for (const manager of managers) {
+      if (!manager.enginePort || manager.nodeId === '' || manager.nodeId === nodeId) continue;
+      const host = manager.address.slice(0, manager.address.lastIndexOf(':'));
+      const target = { host, port: manager.enginePort, tls: { ...tls, servername: manager.nodeId } };
+      try {
+        const path = `${managerOfNode}${exchange.request.url ?? ''}`;
+        await proxyTo(target, exchange, { path, connectWaitMs: elsewhereConnectMs });
+        return true;
+      } catch (error) {
+        const isAway = isEnxameError(error) && error.code === 'unavailable' && !exchange.body.readableDidRead;
+        if (!isAway) throw error;
+      }
+    }
+    return false;
   }
 
   /** Reads a JSON answer of the manager. */

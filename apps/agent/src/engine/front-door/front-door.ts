@@ -16,20 +16,9 @@ import { systemRoutes } from '../system/system-routes.js';
 import { ClusterForward, isClusterPath, isElsewhere, type LocalContainers } from './cluster-forward.js';
 import { networkRoutes } from './network-routes.js';
 import { notThereYetRoutes } from './not-there-yet.js';
-import { peerOf, requirePeerAccess } from './peer.js';
+import { peerOf, requirePeerAccess, type EngineIdentity } from './peer.js';
 import { swarmRoutes, type SwarmVerbs } from './swarm-routes.js';
 import { listenUnix } from './unix-listener.js';
-
-/** The node's key and certificate, as `#libs/pki` reads them from disk. */
-export interface EngineIdentity {
-  /** Where the engine port is opened. */
-  address: string;
-  port: number;
-  clusterId: string;
-  keyPem: string;
-  certificatePem: string;
-  rootCertificatePem: string;
-}
 
 export interface FrontDoorOptions {
   config: NodeConfig;
@@ -67,7 +56,7 @@ const apiSocketMode = 0o660;
 export function createFrontDoor(options: FrontDoorOptions): FrontDoor {
   const { config } = options;
   const startedAtMs = options.nowMs();
-  const forward = new ClusterForward(config, options.status);
+  const forward = new ClusterForward(config, options.status, () => identity);
   const engine = engineRoutes(options, forward, startedAtMs);
   const headers = (): Record<string, string> => ({
     'Api-Version': apiVersion,
@@ -82,18 +71,18 @@ export function createFrontDoor(options: FrontDoorOptions): FrontDoor {
     log: options.log,
     before: (exchange) => passToCluster(exchange),
   });
-  let clusterId = '';
+  let identity: EngineIdentity | undefined;
   const peerApi: ApiServer = createApiServer({
     routes: [...engine, ...options.peerRoutes],
     headers,
     log: options.log,
-    caller: (connection) => peerOf(connection, clusterId),
+    caller: (connection) => peerOf(connection, identity?.clusterId ?? ''),
     before: async (exchange) => {
       requirePeerAccess(exchange.caller, exchange.path);
       if (!exchange.path.startsWith(`${managerOfNode}/`)) return false;
       const query = exchange.query.toString();
       const path = exchange.path.slice(managerOfNode.length) + (query === '' ? '' : `?${query}`);
-      await forward.pass(exchange, path);
+      await forward.passHere(exchange, path);
       return true;
     },
   });
@@ -126,13 +115,13 @@ export function createFrontDoor(options: FrontDoorOptions): FrontDoor {
       localApi.attach(local);
       await listenUnix(local, config.apiSocket, apiSocketMode);
     },
-    async useIdentity(identity) {
-      clusterId = identity.clusterId;
-      const { address, port } = identity;
+    async useIdentity(current) {
+      identity = current;
+      const { address, port } = current;
       const material = {
-        key: identity.keyPem,
-        cert: identity.certificatePem,
-        ca: identity.rootCertificatePem,
+        key: current.keyPem,
+        cert: current.certificatePem,
+        ca: current.rootCertificatePem,
         minVersion: 'TLSv1.3' as const,
       };
       if (peers?.address === address && peers.port === port) return peers.server.setSecureContext(material);

@@ -1,1 +1,1 @@
-export { createFrontDoor, type EngineIdentity, type FrontDoor, type FrontDoorOptions } from './front-door.js';
+export { createFrontDoor, type FrontDoor, type FrontDoorOptions } from './front-door.js';

@@ -9,6 +9,17 @@ const roleUnits: Readonly<Record<string, 'manager' | 'worker'>> = {
   'swarm-worker': 'worker',
 };
 
+/** The node's key and certificate, as `#libs/pki` reads them from disk. */
+export interface EngineIdentity {
+  /** Where the engine port is opened. */
+  address: string;
+  port: number;
+  clusterId: string;
+  keyPem: string;
+  certificatePem: string;
+  rootCertificatePem: string;
+}
+
 /** Reads node and role from a verified certificate; `unauthorized` when it is not one of this cluster's nodes. */
 export function peerOf(connection: Duplex, clusterId: string): Caller {
   if (!(connection instanceof TLSSocket) || !connection.authorized) {

@@ -8,7 +8,7 @@ export interface NodeStatus {
   /** Where the cluster reaches this node. */
   address?: string;
   role?: 'manager' | 'worker';
-  managers: { nodeId: string; address: string }[];
+  managers: { nodeId: string; address: string; enginePort?: number }[];
 }
 
 export interface NodeCounts {
