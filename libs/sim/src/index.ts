@@ -4,3 +4,5 @@ export * from './linearizability/judge.js';
 export * from './linearizability/key-value.js';
 export type { Operation, SequentialModel } from './linearizability/operation.js';
 export { SeededRandom } from './random.js';
+export { drawOptions, type WorldOptions } from './options.js';
+export { World } from './world.js';

@@ -1,0 +1,132 @@
+/** What goes wrong, one table: each fault strikes somebody and, where it lasts, ends by itself. */
+import { isJoint, membersOf } from '#libs/raft';
+import type { Member } from './member.js';
+import type { FaultWeights } from './options.js';
+import type { World } from './world.js';
+
+type Strike = (world: World, member: Member, faults: Faults) => void;
+
+const strikes: Record<keyof FaultWeights, Strike> = {
+  crash: (world, member) => world.crash(member, world.random.pick(['kill', 'power'])),
+  crashInWrite(world, { disk }) {
+    disk.crashAfterOperations = world.random.below(12);
+  },
+  powerCut(world) {
+    const up = [...world.members.values()].filter(({ isUp }) => isUp);
+    const chance = world.random.pick([0.5, 1]);
+    for (const member of up) if (world.random.chance(chance)) world.crash(member, 'power');
+  },
+  partition(world, _, faults) {
+    const ids = [...world.members.keys()];
+    const side = new Set(ids.filter(() => world.random.chance(0.4)));
+    faults.cutLinks(
+      ids.flatMap((a) => ids.flatMap((b) => (side.has(a) !== side.has(b) ? [[a, b] as const] : []))),
+    );
+  },
+  cutOneWay(world, member, faults) {
+    const others = [...world.members.keys()].filter((id) => id !== member.id);
+    const cut = world.random.chance(0.5) ? others : [world.random.pick(others)];
+    const isOutgoing = world.random.chance(0.5);
+    faults.cutLinks(cut.map((id) => (isOutgoing ? [member.id, id] : [id, member.id])));
+  },
+  pause(world, member) {
+    member.pause();
+    world.scheduler.after(world.random.pick([200, 1500, 5000]), () => member.resume());
+  },
+  clockJump(world, { clock }) {
+    clock.jump(world.random.pick([300, 1000, 4000]));
+  },
+  diskStall(world, member) {
+    member.diskStalledUntilMs = world.scheduler.nowMs + world.random.pick([200, 1000, 4000]);
+  },
+  diskFull(world, { disk }) {
+    disk.capacityBytes = disk.usedBytes() + world.random.below(800);
+    world.scheduler.after(world.random.pick([500, 3000, 8000]), () => {
+      disk.capacityBytes = Number.POSITIVE_INFINITY;
+    });
+  },
+  syncError(_, { disk }) {
+    disk.failingSyncs = 1;
+  },
+  decay: (world, member) => decay(world, member),
+  membership: (_, __, faults) => faults.changeMembership(),
+  transfer: (_, __, faults) => faults.transferLeadership(),
+};
+
+/**
+ * Nobody survives more bad disks at once than a minority has: the next one comes when the last one has been replaced.
+ */
+function decay(world: World, member: Member): void {
+  const { membership } = world.membership;
+  const ids = membersOf(membership);
+  const isSomebodyBad = ids.some((id) => {
+    const other = world.members.get(id);
+    return other === undefined || other.isDamaged || other.isDecayed;
+  });
+  if (isSomebodyBad || isJoint(membership) || membership.voters.length < 3 || !ids.includes(member.id))
+    return;
+  if (!member.isUp) return;
+  world.crash(member, 'power');
+  if (member.disk.flipBit() === undefined) return;
+  member.isDecayed = true;
+  world.counts.bitsFlipped++;
+}
+
+export class Faults {
+  private isOver = false;
+  private readonly names: (keyof FaultWeights)[];
+
+  constructor(private readonly world: World) {
+    const { faults } = world.options;
+    const all = Object.keys(faults) as (keyof FaultWeights)[];
+    this.names = all.flatMap((name) => Array.from({ length: faults[name] }, () => name));
+  }
+
+  start(): void {
+    const { scheduler, random, options } = this.world;
+    if (this.names.length === 0) return;
+    scheduler.after(random.fraction() * 2 * options.faultEveryMs, () => {
+      if (this.isOver) return;
+      this.strike(random.pick(this.names));
+      this.start();
+    });
+  }
+
+  stop(): void {
+    this.isOver = true;
+  }
+
+  repair(member: Member): void {
+    const { disk } = member;
+    disk.capacityBytes = Number.POSITIVE_INFINITY;
+    disk.failingSyncs = 0;
+    disk.crashAfterOperations = Number.POSITIVE_INFINITY;
+    member.diskStalledUntilMs = 0;
+    member.resume();
+  }
+
+  cutLinks(links: readonly (readonly [string, string])[]): void {
+    const { network, scheduler, random } = this.world;
+    for (const [from, to] of links) network.cut(from, to);
+    scheduler.after(random.pick([300, 2000, 6000]), () => {
+      for (const [from, to] of links) network.mend(from, to);
+    });
+  }
+
+  changeMembership(): void {
+    this.world.operator.change();
+  }
+
+  transferLeadership(): void {
+    this.world.operator.transfer();
+  }
+
+  private strike(name: keyof FaultWeights): void {
+    const candidates = [...this.world.members.values()].filter(
+      ({ isGone, isDamaged }) => !isGone && !isDamaged,
+    );
+    const member = this.world.random.pick(candidates);
+    this.world.tell(() => `fault: ${name} at ${member.id}`);
+    strikes[name](this.world, member, this);
+  }
+}

@@ -1,0 +1,131 @@
+/** What a world is like: all of it drawn from the seed, so that the seed alone brings a run back. */
+import type { NetworkOptions } from './network.js';
+import { SeededRandom } from './random.js';
+
+/** What is done to a world, with how often it is chosen relative to the others; 0 is never. */
+export interface FaultWeights {
+  crash: number;
+  /** The machine goes down in the middle of a disk operation that is still to come. */
+  crashInWrite: number;
+  /** Several members lose power at once. */
+  powerCut: number;
+  partition: number;
+  /** One direction of one link. */
+  cutOneWay: number;
+  /** The process stands still for a while (SIGSTOP, a long collection, a busy host). */
+  pause: number;
+  clockJump: number;
+  diskStall: number;
+  diskFull: number;
+  syncError: number;
+  /** A bit of what was synced flips. */
+  decay: number;
+  membership: number;
+  transfer: number;
+}
+
+export interface RaftChoices {
+  electionTicks: number;
+  heartbeatTicks: number;
+  appendEntriesMax: number;
+  appendBytesMax: number;
+  inflightAppendsMax: number;
+  inflightBytesMax: number;
+  uncommittedBytesMax: number;
+  applyingBytesMax: number;
+  readLease?: { clockDriftMax: number };
+}
+
+export interface WorldOptions {
+  seed: number;
+  members: number;
+  /** How long things go wrong; then everything is healed. */
+  simulatedMs: number;
+  clients: number;
+  keys: number;
+  thinkMsMax: number;
+  tickMs: number;
+  clockDriftMax: number;
+  network: NetworkOptions;
+  diskLatencyMs: readonly [least: number, most: number];
+  applyDelayMs: number;
+  snapshotEntries: number;
+  keptEntries: number;
+  segmentBytesMax: number;
+  raft: RaftChoices;
+  /** Mean time between two faults. */
+  faultEveryMs: number;
+  faults: FaultWeights;
+}
+
+const usualFaults: FaultWeights = {
+  crash: 4,
+  crashInWrite: 4,
+  powerCut: 1,
+  partition: 3,
+  cutOneWay: 3,
+  pause: 2,
+  clockJump: 1,
+  diskStall: 2,
+  diskFull: 1,
+  syncError: 1,
+  decay: 1,
+  membership: 6,
+  transfer: 2,
+};
+
+export function drawOptions(seed: number): WorldOptions {
+  const random = new SeededRandom(seed);
+  const between = (least: number, most: number): number => least + random.below(most - least + 1);
+  const clockDriftMax = random.pick([0, 0.02, 0.05]);
+  const withLease = random.chance(0.4);
+  const faults = { ...usualFaults };
+  // Leaving some out lets the others show what they can do together.
+  for (const name of Object.keys(faults) as (keyof FaultWeights)[]) if (random.chance(0.3)) faults[name] = 0;
+  // A lease stands on clocks that run on: who jumps must not have one.
+  if (withLease) faults.clockJump = 0;
+  const latency = random.pick([
+    [0.2, 2],
+    [1, 20],
+    [5, 120],
+  ] as const);
+  return {
+    seed,
+    members: random.pick([3, 3, 4, 5, 5, 6, 7]),
+    simulatedMs: between(20, 60) * 1000,
+    clients: between(2, 6),
+    keys: between(1, 3),
+    thinkMsMax: random.pick([20, 150, 1000]),
+    tickMs: 100,
+    clockDriftMax,
+    network: {
+      latencyMs: latency,
+      dropChance: random.pick([0, 0, 0.01, 0.05, 0.15]),
+      duplicateChance: random.pick([0, 0.01, 0.1]),
+      detourChance: random.pick([0, 0.02, 0.2]),
+      detourMs: between(50, 1500),
+    },
+    diskLatencyMs: random.pick([
+      [0.1, 1],
+      [1, 15],
+      [2, 60],
+    ] as const),
+    applyDelayMs: random.pick([0, 0, 5, 60]),
+    snapshotEntries: random.pick([8, 30, 100, 1000]),
+    keptEntries: random.pick([0, 5, 50]),
+    segmentBytesMax: random.pick([600, 4096, 65_536]),
+    raft: {
+      electionTicks: between(8, 12),
+      heartbeatTicks: between(1, 3),
+      appendEntriesMax: random.pick([1, 4, 64]),
+      appendBytesMax: random.pick([150, 1000, 100_000]),
+      inflightAppendsMax: random.pick([1, 3, 32]),
+      inflightBytesMax: random.pick([400, 10_000, 1_000_000]),
+      uncommittedBytesMax: random.pick([500, 5000, 1_000_000]),
+      applyingBytesMax: random.pick([300, 5000, 1_000_000]),
+      ...(withLease ? { readLease: { clockDriftMax: 0.1 } } : {}),
+    },
+    faultEveryMs: random.pick([500, 1500, 4000]),
+    faults,
+  };
+}

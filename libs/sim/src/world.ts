@@ -1,0 +1,314 @@
+/**
+ * A group of members in a simulated world, made from a seed: members, network, disks and clocks as the options say,
+ * clients that work, faults that strike, checkers that look at every step. Then everything is healed, and the group
+ * must make progress within a bound; then what the clients were told is judged.
+ */
+import { type MemberId, type Membership, membersOf, votersOnly } from '#libs/raft';
+import { AllCheckers } from './checkers/all.js';
+import { Client } from './client.js';
+import { SimClock } from './clock.js';
+import { SimDisk } from './disk.js';
+import { Faults } from './faults.js';
+import { HistoryRecorder, toOperations } from './linearizability/history.js';
+import { describeVerdict, judge } from './linearizability/judge.js';
+import { keyValueModel } from './linearizability/key-value.js';
+import { Member } from './member.js';
+import { SimNetwork } from './network.js';
+import { Operator } from './operator.js';
+import type { WorldOptions } from './options.js';
+import { describePacket, type Packet } from './packets.js';
+import { Process, type SnapshotStream } from './process.js';
+import { SeededRandom } from './random.js';
+import { emptyReport, type RunReport } from './report.js';
+import { Scheduler } from './scheduler.js';
+
+/** Time to come to rest once nothing goes wrong any more. */
+const healMsMax = 60_000;
+const probeMsMax = 15_000;
+const lookEveryMs = 100;
+
+export class Violation extends Error {}
+
+export class World {
+  readonly random: SeededRandom;
+  readonly scheduler = new Scheduler();
+  readonly network: SimNetwork<Packet>;
+  readonly checkers = new AllCheckers((finding) => this.report(finding));
+  readonly history = new HistoryRecorder();
+  readonly members = new Map<MemberId, Member>();
+  readonly counts: RunReport = emptyReport();
+  /** The newest one that was applied anywhere. */
+  membership: { index: number; membership: Membership };
+  asyncWork = 0;
+  /** Told of everything, for a run that is looked into. */
+  trace: ((line: string) => void) | undefined;
+  private readonly clients: Client[] = [];
+  private readonly faults: Faults;
+  readonly operator: Operator;
+  private finding: string | undefined;
+  private acknowledgedIndex = 0;
+  private nextMember: number;
+  private isHealed = false;
+
+  constructor(
+    readonly options: WorldOptions,
+    /** A core that is wrong on purpose. */
+    readonly rules?: undefined,
+  ) {
+    this.random = new SeededRandom(options.seed ^ 0x5eed);
+    this.network = new SimNetwork(this.scheduler, this.random, options.network);
+    const ids = Array.from({ length: options.members }, (_, i) => `m${i + 1}`);
+    this.nextMember = ids.length + 1;
+    const bootstrap = votersOnly(ids);
+    this.membership = { index: 0, membership: bootstrap };
+    for (const id of ids) this.addMember(id, bootstrap);
+    this.operator = new Operator(this);
+    this.faults = new Faults(this);
+    for (let i = 1; i <= options.clients; i++) this.clients.push(new Client(this, `c${i}`));
+  }
+
+  /** Throws a Violation that says what is wrong. */
+  async execute(): Promise<RunReport> {
+    for (const member of this.members.values()) this.start(member);
+    for (const client of this.clients) client.start();
+    this.faults.start();
+    this.operator.start();
+    await this.runUntil(this.options.simulatedMs);
+    this.heal();
+    await this.mustCome('rest', healMsMax);
+    for (const [at, id] of this.contacts().entries()) {
+      const client = this.clients[at % this.clients.length];
+      client?.plan({ op: 'append', key: 'k1', value: `through ${id} ` }, id);
+      for (let key = 1; key <= this.options.keys; key++) client?.plan({ op: 'get', key: `k${key}` }, id);
+    }
+    await this.mustCome('progress', probeMsMax);
+    this.judge();
+    this.counts.simulatedMs = this.scheduler.nowMs;
+    this.counts.elections = this.checkers.elections.count;
+    this.counts.commits = this.checkers.committed.lastIndex;
+    this.counts.answers = this.clients.reduce((sum, { answered }) => sum + answered, 0);
+    return this.counts;
+  }
+
+  report(finding: string): void {
+    this.tell(() => `FINDING ${finding}`);
+    this.finding ??= `at ${this.scheduler.nowMs.toFixed(1)} ms: ${finding}`;
+  }
+
+  tell(line: () => string): void {
+    this.trace?.(`${this.scheduler.nowMs.toFixed(1).padStart(9)} ${line()}`);
+  }
+
+  acknowledged(index: number): void {
+    this.acknowledgedIndex = Math.max(this.acknowledgedIndex, index);
+  }
+
+  membershipChanged(index: number, membership: Membership): void {
+    if (index <= this.membership.index) return;
+    const before = membersOf(this.membership.membership);
+    this.membership = { index, membership };
+    this.counts.membershipChanges++;
+    const now = membersOf(membership);
+    for (const id of before) if (!now.includes(id)) this.retireLater(id);
+  }
+
+  /** Whom clients know of: some may be down. */
+  contacts(): readonly MemberId[] {
+    return membersOf(this.membership.membership);
+  }
+
+  leader(): Process | undefined {
+    let newest: Process | undefined;
+    for (const { process, isAwake } of this.members.values()) {
+      if (!isAwake || process === undefined || !process.isLeader) continue;
+      if (newest === undefined || process.status().term > newest.status().term) newest = process;
+    }
+    return newest;
+  }
+
+  /** A guess at what a key holds, as a client of a cas has one. */
+  lastSeen(key: string): string | null {
+    const { process } = this.random.pick([...this.members.values()]);
+    return process?.machine.get(key) ?? null;
+  }
+
+  drawDiskLatencyMs(): number {
+    const [least, most] = this.options.diskLatencyMs;
+    return least + this.random.fraction() * (most - least);
+  }
+
+  newMember(): Member {
+    return this.addMember(`m${this.nextMember++}`, undefined);
+  }
+
+  start(member: Member): void {
+    if (member.isUp || member.isDamaged || member.isGone) return;
+    const process = new Process(member, this, ++member.starts);
+    member.process = process;
+    process
+      .run(() => process.start())
+      .then(() => {
+        member.isDecayed = false;
+      })
+      .catch((error: unknown) => this.startFailed(member, process, error));
+  }
+
+  /** `kill`: what the process gave to the kernel stays. `power`: what was not synced may be gone. */
+  crash(member: Member, kind: 'kill' | 'power'): void {
+    if (kind === 'power') member.disk.crash();
+    if (member.process === undefined) return;
+    this.tell(() => `${member.id} crashes (${kind})`);
+    this.counts.crashes++;
+    this.processOver(member);
+    this.restartLater(member);
+  }
+
+  /** The storage gave up: the process ends, and is started again some time. */
+  processEnded(member: Member): void {
+    if (member.process === undefined || member.disk.isDead) return;
+    this.tell(() => `${member.id} ends: its storage failed`);
+    this.counts.storageFailures++;
+    this.processOver(member);
+    this.restartLater(member);
+  }
+
+  switchOff(member: Member): void {
+    member.isGone = true;
+    this.processOver(member);
+    this.network.detach(member.id);
+  }
+
+  send(from: string, to: string, packet: Packet): void {
+    this.tell(() => `${from} sends ${to} ${describePacket(packet)}`);
+    this.network.send(from, to, packet);
+  }
+
+  /** Takes its time, and breaks where a cut or a crash is in the way. */
+  stream(
+    from: MemberId,
+    to: MemberId,
+    snapshot: SnapshotStream,
+    done: (outcome: 'delivered' | 'failed') => void,
+  ): void {
+    const tell = (outcome: 'delivered' | 'failed') => () => {
+      const sender = this.members.get(from);
+      this.scheduler.after(this.network.latencyMs(), () => {
+        if (sender?.process !== undefined) sender.whenAwake(sender.process, () => done(outcome));
+      });
+    };
+    this.scheduler.after(this.network.latencyMs() * (2 + snapshot.chunks.length), () => {
+      const receiver = this.members.get(to);
+      const process = receiver?.process;
+      const isBroken = this.network.isCut(from, to) || (!this.isHealed && this.random.chance(0.1));
+      if (receiver === undefined || process === undefined || isBroken) return tell('failed')();
+      receiver.whenAwake(process, () => {
+        this.counts.snapshotsSent++;
+        process.run(() => process.receiveSnapshot(from, snapshot)).then(tell('delivered'), tell('failed'));
+      });
+    });
+  }
+
+  private addMember(id: MemberId, bootstrap: Membership | undefined): Member {
+    const drift = (this.random.fraction() * 2 - 1) * this.options.clockDriftMax;
+    const clock = new SimClock(this.scheduler, { rate: 1 + drift });
+    const member = new Member(id, new SimDisk(this.random), clock, bootstrap);
+    this.members.set(id, member);
+    this.network.attach(id, (from, packet) => {
+      const { process } = member;
+      this.tell(
+        () => `${id} gets from ${from} ${describePacket(packet)}${process === undefined ? ' (down)' : ''}`,
+      );
+      if (process !== undefined) member.whenAwake(process, () => process.receive(from, packet));
+    });
+    return member;
+  }
+
+  private startFailed(member: Member, process: Process, error: unknown): void {
+    if (process.isOver) return;
+    this.tell(() => `${member.id} does not start: ${String(error)}`);
+    this.processOver(member);
+    const isDamage = error instanceof Error && 'code' in error && error.code === 'data-damaged';
+    if (isDamage && !member.disk.isDead) {
+      if (!member.isDecayed) this.report(`${member.id} refuses its disk, which is sound: ${error.message}`);
+      member.isDamaged = true;
+      this.counts.damageFound++;
+      return;
+    }
+    if (member.disk.isDead) member.disk.crash();
+    this.counts.storageFailures++;
+    this.restartLater(member);
+  }
+
+  private processOver(member: Member): void {
+    member.process?.end();
+    member.process = undefined;
+    member.forgetBacklog();
+  }
+
+  private restartLater(member: Member): void {
+    const delayMs = this.isHealed ? 100 : this.random.pick([10, 500, 3000, 8000]);
+    this.scheduler.after(delayMs, () => this.start(member));
+  }
+
+  private retireLater(id: MemberId): void {
+    // For a while it goes on not knowing, and must disturb nobody.
+    this.scheduler.after(3000 + this.random.below(15_000), () => {
+      const member = this.members.get(id);
+      if (member !== undefined) this.switchOff(member);
+    });
+  }
+
+  private heal(): void {
+    this.tell(() => 'everything is healed');
+    this.isHealed = true;
+    this.faults.stop();
+    this.network.isReliable = true;
+    this.network.mendAll();
+    for (const client of this.clients) client.stopDrawing();
+    for (const member of this.members.values()) {
+      this.faults.repair(member);
+      this.start(member);
+    }
+  }
+
+  private async runUntil(untilMs: number): Promise<void> {
+    while (this.scheduler.runNext(untilMs)) {
+      if (this.asyncWork > 0) await new Promise((resolve) => setImmediate(resolve));
+      if (this.finding !== undefined) throw new Violation(this.finding);
+    }
+  }
+
+  private async mustCome(what: 'rest' | 'progress', withinMs: number): Promise<void> {
+    const endMs = this.scheduler.nowMs + withinMs;
+    while (this.scheduler.nowMs < endMs) {
+      await this.runUntil(this.scheduler.nowMs + lookEveryMs);
+      if (this.unrest() === undefined) return;
+    }
+    throw new Violation(`liveness: no ${what} within ${withinMs} ms of sound life: ${this.unrest()}`);
+  }
+
+  /** What is still to be done; undefined when the group is whole and everybody has everything. */
+  private unrest(): string | undefined {
+    const leader = this.leader();
+    if (leader === undefined) return 'there is no leader';
+    const busy = this.clients.find(({ isBusy }) => isBusy);
+    if (busy !== undefined) return `${busy.id} waits for an answer`;
+    const { commit, lastIndex } = leader.status();
+    if (commit < lastIndex) return `${leader.id} has committed ${commit} of ${lastIndex}`;
+    if (commit < this.acknowledgedIndex) {
+      return `${leader.id} ends at ${commit}, a write at ${this.acknowledgedIndex} was acknowledged`;
+    }
+    if (this.operator.hasWork()) return 'the membership is still to change';
+    for (const id of this.contacts()) {
+      const index = this.members.get(id)?.process?.machine.index;
+      if (index !== commit) return `${id} has applied ${index ?? 'nothing'} of ${commit}`;
+    }
+    return undefined;
+  }
+
+  private judge(): void {
+    const verdict = judge(keyValueModel, toOperations(this.history.events));
+    if (verdict.kind === 'violation') throw new Violation(describeVerdict(keyValueModel, verdict));
+    if (verdict.kind === 'undecided') this.counts.undecided++;
+  }
+}
