@@ -16,6 +16,7 @@ import {
   RaftCore,
   type RaftStorage,
   type SnapshotMeta,
+  type StoredSnapshot,
 } from '#libs/raft';
 import { recover } from '#libs/raft/testing';
 import type { Observed } from './checkers/observer.js';
@@ -99,6 +100,7 @@ export class Process implements Observed {
         random: () => this.world.random.fraction(),
       },
       recovered,
+      this.world.rules,
     );
     this.world.checkers.recovered(this, recovered);
     if (snapshot !== undefined) this.world.checkers.restored(this, snapshot.meta, this.machine.hash);
@@ -306,6 +308,7 @@ export class Process implements Observed {
 
   private applyAll(): void {
     for (let command = this.toApply.shift(); command !== undefined; command = this.toApply.shift()) {
+      if (this.isOver) return;
       switch (command.kind) {
         case 'apply':
           for (const entry of command.entries) this.applyEntry(entry);
@@ -342,13 +345,19 @@ export class Process implements Observed {
   }
 
   private install(meta: SnapshotMeta): void {
-    const stored = this.storage?.newestSnapshot();
+    let stored: StoredSnapshot | undefined;
+    try {
+      stored = this.storage?.newestSnapshot();
+      if (stored !== undefined) this.machine.restore(stored.chunks);
+    } catch (error) {
+      if (!this.member.disk.isDead) throw error;
+      return this.world.crash(this.member, 'power');
+    }
     if (stored === undefined || stored.meta.index < meta.index) {
       return this.world.report(
         `${this.id} is to install a snapshot at ${meta.index} that is not on its disk`,
       );
     }
-    this.machine.restore(stored.chunks);
     this.snapshotIndex = stored.meta.index;
     this.membership = stored.meta.membership;
     this.world.checkers.restored(this, stored.meta, this.machine.hash);

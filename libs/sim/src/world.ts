@@ -4,6 +4,7 @@
  * must make progress within a bound; then what the clients were told is judged.
  */
 import { type MemberId, type Membership, membersOf, votersOnly } from '#libs/raft';
+import type { Rules } from '#libs/raft/testing';
 import { AllCheckers } from './checkers/all.js';
 import { Client } from './client.js';
 import { SimClock } from './clock.js';
@@ -26,6 +27,8 @@ import { Scheduler } from './scheduler.js';
 const healMsMax = 60_000;
 const probeMsMax = 15_000;
 const lookEveryMs = 100;
+/** Ten times what a busy world does. */
+const eventsPerSecondMax = 50_000;
 
 export class Violation extends Error {}
 
@@ -53,7 +56,7 @@ export class World {
   constructor(
     readonly options: WorldOptions,
     /** A core that is wrong on purpose. */
-    readonly rules?: undefined,
+    readonly rules?: Rules,
   ) {
     this.random = new SeededRandom(options.seed ^ 0x5eed);
     this.network = new SimNetwork(this.scheduler, this.random, options.network);
@@ -272,7 +275,14 @@ export class World {
   }
 
   private async runUntil(untilMs: number): Promise<void> {
+    let second = 0;
+    let events = 0;
     while (this.scheduler.runNext(untilMs)) {
+      if (++events > eventsPerSecondMax) this.report(`a storm: over ${eventsPerSecondMax} events in a second`);
+      if (this.scheduler.nowMs >= (second + 1) * 1000) {
+        second = Math.floor(this.scheduler.nowMs / 1000);
+        events = 0;
+      }
       if (this.asyncWork > 0) await new Promise((resolve) => setImmediate(resolve));
       if (this.finding !== undefined) throw new Violation(this.finding);
     }
