@@ -48,6 +48,8 @@ function runCommand(command: string[]): number | null {
       ...process.env,
       PATH: `${join(root, 'build/tools/bin')}${delimiter}${process.env.PATH ?? ''}${delimiter}/usr/sbin:/sbin`,
       ENXAME_TEST_TOTALS: totalsFile,
+      // Fresh worlds of the Raft simulation, besides the fixed ones.
+      ENXAME_SIM_SECONDS: process.env.ENXAME_SIM_SECONDS ?? '60',
     },
   });
   return result.status;

@@ -1,5 +1,5 @@
 /** What goes wrong, one table: each fault strikes somebody and, where it lasts, ends by itself. */
-import { isJoint, membersOf } from '#libs/raft';
+import { isJoint, type MemberId, membersOf } from '#libs/raft';
 import type { Member } from './member.js';
 import type { FaultWeights } from './options.js';
 import type { World } from './world.js';
@@ -16,13 +16,7 @@ const strikes: Record<keyof FaultWeights, Strike> = {
     const chance = world.random.pick([0.5, 1]);
     for (const member of up) if (world.random.chance(chance)) world.crash(member, 'power');
   },
-  partition(world, _, faults) {
-    const ids = [...world.members.keys()];
-    const side = new Set(ids.filter(() => world.random.chance(0.4)));
-    faults.cutLinks(
-      ids.flatMap((a) => ids.flatMap((b) => (side.has(a) !== side.has(b) ? [[a, b] as const] : []))),
-    );
-  },
+  partition: (_, member, faults) => faults.separate([member.id]),
   cutOneWay(world, member, faults) {
     const others = [...world.members.keys()].filter((id) => id !== member.id);
     const cut = world.random.chance(0.5) ? others : [world.random.pick(others)];
@@ -49,8 +43,8 @@ const strikes: Record<keyof FaultWeights, Strike> = {
     disk.failingSyncs = 1;
   },
   decay: (world, member) => decay(world, member),
-  membership: (_, __, faults) => faults.changeMembership(),
-  transfer: (_, __, faults) => faults.transferLeadership(),
+  membership: (world, member) => world.operator.change(member),
+  transfer: (world) => world.operator.transfer(),
 };
 
 /**
@@ -105,6 +99,17 @@ export class Faults {
     member.resume();
   }
 
+  /** A cut between these with some others, and the rest. */
+  separate(some: readonly MemberId[]): void {
+    const { members, random } = this.world;
+    const ids = [...members.keys()];
+    const share = random.pick([0.2, 0.5]);
+    const side = new Set(ids.filter((id) => some.includes(id) || random.chance(share)));
+    this.cutLinks(
+      ids.flatMap((a) => ids.flatMap((b) => (side.has(a) === side.has(b) ? [] : [[a, b] as const]))),
+    );
+  }
+
   cutLinks(links: readonly (readonly [string, string])[]): void {
     const { network, scheduler, random } = this.world;
     for (const [from, to] of links) network.cut(from, to);
@@ -113,19 +118,14 @@ export class Faults {
     });
   }
 
-  changeMembership(): void {
-    this.world.operator.change();
-  }
-
-  transferLeadership(): void {
-    this.world.operator.transfer();
-  }
-
   private strike(name: keyof FaultWeights): void {
     const candidates = [...this.world.members.values()].filter(
       ({ isGone, isDamaged }) => !isGone && !isDamaged,
     );
-    const member = this.world.random.pick(candidates);
+    const { random } = this.world;
+    // What happens to a leader matters most.
+    const leader = candidates.filter(({ process }) => process?.isLeader);
+    const member = random.pick(leader.length > 0 && random.chance(0.4) ? leader : candidates);
     this.world.tell(() => `fault: ${name} at ${member.id}`);
     strikes[name](this.world, member, this);
   }

@@ -5,4 +5,5 @@ export * from './linearizability/key-value.js';
 export type { Operation, SequentialModel } from './linearizability/operation.js';
 export { SeededRandom } from './random.js';
 export { drawOptions, type WorldOptions } from './options.js';
+export { type RunRequest, runWorld } from './run.js';
 export { World } from './world.js';

@@ -6,6 +6,8 @@ import {
   type MembershipTransition,
   membersOf,
 } from '#libs/raft';
+import type { Member } from './member.js';
+import type { Process } from './process.js';
 import type { World } from './world.js';
 
 const votersMin = 3;
@@ -40,13 +42,19 @@ export class Operator {
     });
   }
 
-  /** Draws a change and asks the leader for it. */
-  change(): void {
-    if (this.isAsking || isJoint(this.world.membership.membership)) return;
+  /** Draws a change and asks the leader for it; sometimes whoever thinks he leads, and while another is under way. */
+  change(at: Member): void {
     const { random } = this.world;
+    const isHasty = random.chance(0.3);
+    if (!isHasty && (this.isAsking || isJoint(this.world.membership.membership))) return;
+    const leader = isHasty && at.process?.isLeader ? at.process : this.world.leader();
     const changes = this.draw();
     const transition = random.pick(['auto', 'auto', 'joint', 'joint-until-left'] as const);
-    if (changes.length > 0) this.ask(changes, transition);
+    if (leader === undefined || changes.length === 0) return;
+    const outgoing = changes.flatMap(({ kind, id }) => (kind === 'remove' ? [id] : []));
+    this.ask(leader, changes, transition);
+    // The old majority on its own, just when the new one takes over.
+    if (outgoing.length > 0 && random.chance(0.4)) this.world.separate(outgoing);
   }
 
   private voters(): readonly MemberId[] {
@@ -67,15 +75,22 @@ export class Operator {
     const damaged = this.damagedMember();
     if (damaged === undefined) return;
     const isVoter = membership.voters.includes(damaged);
-    this.ask([{ kind: 'remove', id: damaged }, ...(isVoter ? [this.addition('add-voter')] : [])], 'auto');
+    const leader = this.world.leader();
+    if (leader === undefined) return;
+    this.ask(
+      leader,
+      [{ kind: 'remove', id: damaged }, ...(isVoter ? [this.addition('add-voter')] : [])],
+      'auto',
+    );
   }
 
   private draw(): MembershipChange[] {
-    const { random, world } = { random: this.world.random, world: this.world };
+    const { world } = this;
+    const { random } = world;
     const { voters, learners } = world.membership.membership;
     const size = voters.length + learners.length;
     const canLose = voters.length > votersMin;
-    switch (random.below(7)) {
+    switch (random.below(9)) {
       case 0:
         return size < membersMax ? [this.addition('add-voter')] : [];
       case 1:
@@ -89,9 +104,9 @@ export class Operator {
       case 5:
         return learners.length > 0 ? [{ kind: 'remove', id: random.pick(learners) }] : [];
       default: {
-        // One out and one in, at once.
-        const out = random.pick(voters);
-        return [{ kind: 'remove', id: out }, this.addition('add-voter')];
+        // Some out and as many in, at once.
+        const out = voters.filter(() => random.chance(0.4)).slice(0, membersMax - size);
+        return out.flatMap((id) => [{ kind: 'remove', id }, this.addition('add-voter')] as const);
       }
     }
   }
@@ -100,10 +115,8 @@ export class Operator {
     return { kind, id: this.world.newMember().id };
   }
 
-  private ask(changes: readonly MembershipChange[], transition: MembershipTransition): void {
-    const leader = this.world.leader();
+  private ask(leader: Process, changes: readonly MembershipChange[], transition: MembershipTransition): void {
     const added = changes.filter(({ kind, id }) => kind !== 'remove' && this.isNew(id));
-    if (leader === undefined) return this.drop(added);
     for (const { id } of added) {
       const member = this.world.members.get(id);
       if (member !== undefined) this.world.start(member);

@@ -62,7 +62,7 @@ const usualFaults: FaultWeights = {
   crash: 4,
   crashInWrite: 4,
   powerCut: 1,
-  partition: 3,
+  partition: 4,
   cutOneWay: 3,
   pause: 2,
   clockJump: 1,
@@ -74,6 +74,13 @@ const usualFaults: FaultWeights = {
   transfer: 2,
 };
 
+/** Elections are no slower than the network asks for: the more of them, the more there is to go wrong. */
+const paces = [
+  { latencyMs: [0.2, 2], electionTicks: [3, 8] },
+  { latencyMs: [1, 20], electionTicks: [4, 10] },
+  { latencyMs: [5, 120], electionTicks: [8, 12] },
+] as const;
+
 export function drawOptions(seed: number): WorldOptions {
   const random = new SeededRandom(seed);
   const between = (least: number, most: number): number => least + random.below(most - least + 1);
@@ -84,22 +91,18 @@ export function drawOptions(seed: number): WorldOptions {
   for (const name of Object.keys(faults) as (keyof FaultWeights)[]) if (random.chance(0.3)) faults[name] = 0;
   // A lease stands on clocks that run on: who jumps must not have one.
   if (withLease) faults.clockJump = 0;
-  const latency = random.pick([
-    [0.2, 2],
-    [1, 20],
-    [5, 120],
-  ] as const);
+  const pace = random.pick(paces);
   return {
     seed,
     members: random.pick([3, 3, 4, 5, 5, 6, 7]),
-    simulatedMs: between(20, 60) * 1000,
+    simulatedMs: between(10, 40) * 1000,
     clients: between(2, 6),
     keys: between(1, 3),
     thinkMsMax: random.pick([20, 150, 1000]),
     tickMs: 100,
     clockDriftMax,
     network: {
-      latencyMs: latency,
+      latencyMs: pace.latencyMs,
       dropChance: random.pick([0, 0, 0.01, 0.05, 0.15]),
       duplicateChance: random.pick([0, 0.01, 0.1]),
       detourChance: random.pick([0, 0.02, 0.2]),
@@ -115,8 +118,8 @@ export function drawOptions(seed: number): WorldOptions {
     keptEntries: random.pick([0, 5, 50]),
     segmentBytesMax: random.pick([600, 4096, 65_536]),
     raft: {
-      electionTicks: between(8, 12),
-      heartbeatTicks: between(1, 3),
+      electionTicks: between(pace.electionTicks[0], pace.electionTicks[1]),
+      heartbeatTicks: between(1, 2),
       appendEntriesMax: random.pick([1, 4, 64]),
       appendBytesMax: random.pick([150, 1000, 100_000]),
       inflightAppendsMax: random.pick([1, 3, 32]),
@@ -125,7 +128,7 @@ export function drawOptions(seed: number): WorldOptions {
       applyingBytesMax: random.pick([300, 5000, 1_000_000]),
       ...(withLease ? { readLease: { clockDriftMax: 0.1 } } : {}),
     },
-    faultEveryMs: random.pick([500, 1500, 4000]),
+    faultEveryMs: random.pick([200, 500, 1500, 4000]),
     faults,
   };
 }

@@ -27,6 +27,8 @@ import { Scheduler } from './scheduler.js';
 const healMsMax = 60_000;
 const probeMsMax = 15_000;
 const lookEveryMs = 100;
+/** A stream that says nothing for so long is broken. */
+const streamMsMax = 4000;
 /** Ten times what a busy world does. */
 const eventsPerSecondMax = 50_000;
 
@@ -140,6 +142,11 @@ export class World {
     return least + this.random.fraction() * (most - least);
   }
 
+  /** These and some others on one side of a cut. */
+  separate(some: readonly MemberId[]): void {
+    this.faults.separate(some);
+  }
+
   newMember(): Member {
     return this.addMember(`m${this.nextMember++}`, undefined);
   }
@@ -151,7 +158,7 @@ export class World {
     process
       .run(() => process.start())
       .then(() => {
-        member.isDecayed = false;
+        if (!process.isOver) member.isDecayed = false;
       })
       .catch((error: unknown) => this.startFailed(member, process, error));
   }
@@ -193,20 +200,23 @@ export class World {
     snapshot: SnapshotStream,
     done: (outcome: 'delivered' | 'failed') => void,
   ): void {
-    const tell = (outcome: 'delivered' | 'failed') => () => {
+    let isOver = false;
+    const end = (outcome: 'delivered' | 'failed') => () => {
+      if (isOver) return;
+      isOver = true;
       const sender = this.members.get(from);
-      this.scheduler.after(this.network.latencyMs(), () => {
-        if (sender?.process !== undefined) sender.whenAwake(sender.process, () => done(outcome));
-      });
+      const process = sender?.process;
+      if (process !== undefined) sender?.whenAwake(process, () => done(outcome));
     };
+    this.scheduler.after(streamMsMax, end('failed'));
     this.scheduler.after(this.network.latencyMs() * (2 + snapshot.chunks.length), () => {
       const receiver = this.members.get(to);
       const process = receiver?.process;
       const isBroken = this.network.isCut(from, to) || (!this.isHealed && this.random.chance(0.1));
-      if (receiver === undefined || process === undefined || isBroken) return tell('failed')();
+      if (receiver === undefined || process === undefined || isBroken) return end('failed')();
       receiver.whenAwake(process, () => {
         this.counts.snapshotsSent++;
-        process.run(() => process.receiveSnapshot(from, snapshot)).then(tell('delivered'), tell('failed'));
+        process.run(() => process.receiveSnapshot(from, snapshot)).then(end('delivered'), end('failed'));
       });
     });
   }
@@ -278,7 +288,8 @@ export class World {
     let second = 0;
     let events = 0;
     while (this.scheduler.runNext(untilMs)) {
-      if (++events > eventsPerSecondMax) this.report(`a storm: over ${eventsPerSecondMax} events in a second`);
+      if (++events > eventsPerSecondMax)
+        this.report(`a storm: over ${eventsPerSecondMax} events in a second`);
       if (this.scheduler.nowMs >= (second + 1) * 1000) {
         second = Math.floor(this.scheduler.nowMs / 1000);
         events = 0;

@@ -3,6 +3,7 @@ import { dirname, join } from 'node:path';
 import { assertNever, describeError, EnxameError, type ErrorCode, isEnxameError } from '#libs/model';
 import type { SnapshotMeta } from '../core/types.js';
 import type { Disk } from './disk.js';
+import { packBatch } from './records.js';
 import {
   newestSnapshot,
   newestSnapshotPath,
@@ -11,6 +12,7 @@ import {
   SnapshotFileReader,
   SnapshotFileWriter,
 } from './snapshot-file.js';
+import { joinSnapshot } from './snapshot-join.js';
 import type { StorageOptions, StorageReply, StorageRequest, StoredSnapshot } from './storage.js';
 import { openWal, type Wal, type WalContent } from './wal.js';
 
@@ -30,6 +32,11 @@ export class DiskStorage {
     removeUnfinished(disk, snapshots);
     removeOldSnapshots(disk, snapshots, options.keptSnapshots);
     const { wal, content } = openWal(disk, join(options.dir, 'wal'), options);
+    const note = joinSnapshot(content, newestSnapshot(disk, snapshots)?.meta);
+    if (note !== undefined) {
+      wal.append(packBatch(note));
+      Object.assign(content, note);
+    }
     // The folders themselves must outlive a power cut as well as what is in them.
     disk.syncDirectory(options.dir);
     disk.syncDirectory(dirname(options.dir));

@@ -1,0 +1,63 @@
+/** One world from its seed, and what is said when it fails. */
+import { type FaultName, faultyRules, needsOf } from '#libs/raft/testing';
+import { drawOptions, type WorldOptions } from './options.js';
+import type { RunReport } from './report.js';
+import { World } from './world.js';
+
+export interface RunRequest {
+  seed: number;
+  /** Every member has this fault. */
+  fault?: FaultName;
+  trace?: (line: string) => void;
+}
+
+/** Throws an Error that begins with the seed and what was drawn from it, and ends with how to see it again. */
+export async function runWorld({ seed, fault, trace }: RunRequest): Promise<RunReport> {
+  const options = drawOptions(seed);
+  const world = new World(options, fault === undefined ? undefined : faultyRules(fault));
+  world.trace = trace;
+  try {
+    return await world.execute();
+  } catch (cause) {
+    const what = cause instanceof Error ? (cause.stack ?? cause.message) : String(cause);
+    throw new Error(
+      `seed ${seed}: ${JSON.stringify(options)}\n${what}\n` +
+        `again, with everything that happens: npm run --silent sim -- --seed ${seed} --worlds 1 --trace` +
+        (fault === undefined ? '' : ` --fault ${fault}`),
+      { cause },
+    );
+  }
+}
+
+/** Whether the world has what the fault needs to show. */
+export function offers(options: WorldOptions, fault: FaultName): boolean {
+  switch (needsOf(fault)) {
+    case 'membership-changes':
+      return options.faults.membership > 0;
+    case 'read-lease':
+      return options.raft.readLease !== undefined;
+    case 'follower-reads':
+    case undefined:
+      return true;
+  }
+}
+
+/** The first world from `firstSeed` on in which the fault is noticed. */
+export async function huntFault(
+  fault: FaultName,
+  firstSeed: number,
+  isTimeUp: () => boolean,
+): Promise<{ seed: number; worlds: number; finding: string } | undefined> {
+  let worlds = 0;
+  for (let seed = firstSeed; !isTimeUp(); seed++) {
+    if (!offers(drawOptions(seed), fault)) continue;
+    worlds++;
+    try {
+      await runWorld({ seed, fault });
+    } catch (error) {
+      const { cause } = error as Error;
+      return { seed, worlds, finding: cause instanceof Error ? cause.message : String(cause) };
+    }
+  }
+  return undefined;
+}

@@ -1,0 +1,73 @@
+import { expect } from 'chai';
+import { type FaultName, faultNames, faults } from '#libs/raft/testing';
+import { addReport, describeReport, emptyReport } from './report.js';
+import { huntFault, runWorld } from './run.js';
+
+/** A minute in `npm test`; a few seconds where people wait for it. */
+const freshSeconds = Number(process.env['ENXAME_SIM_SECONDS'] ?? 0);
+const faultSecondsMax = 60;
+
+describe('sim: raft in a seeded world', () => {
+  it('keeps its promises in the worlds of every day', async function () {
+    this.timeout(120_000);
+    const total = emptyReport();
+    for (let seed = 1; seed <= 40; seed++) addReport(total, await runWorld({ seed }));
+    // A world in which nothing happens proves nothing.
+    const { elections, commits, answers, crashes, membershipChanges, snapshotsSent, damageFound } = total;
+    const least = { elections: 80, commits: 2000, answers: 3000, crashes: 100, membershipChanges: 80 };
+    expect({ elections, commits, answers, crashes, membershipChanges }).to.satisfy((counts: typeof least) =>
+      (Object.keys(least) as (keyof typeof least)[]).every((name) => counts[name] >= least[name]),
+    );
+    expect(snapshotsSent).to.be.greaterThan(10);
+    expect(damageFound).to.be.greaterThan(2);
+    expect(total.undecided).to.equal(0);
+  });
+
+  it(`keeps its promises in fresh worlds for ${freshSeconds} s`, async function () {
+    this.timeout((freshSeconds + 120) * 1000);
+    const firstSeed = Math.floor(Math.random() * 2 ** 31);
+    const endMs = performance.now() + freshSeconds * 1000;
+    const total = emptyReport();
+    let worlds = 0;
+    for (; performance.now() < endMs; worlds++)
+      addReport(total, await runWorld({ seed: firstSeed + worlds }));
+    console.log(`      from seed ${firstSeed} on: ${describeReport(total, worlds)}`);
+  });
+
+  it('does the same again from the same seed', async () => {
+    const traces = [0, 1].map(() => [] as string[]);
+    for (const trace of traces) await runWorld({ seed: 3, trace: (line) => trace.push(line) });
+    expect(traces[0]?.length).to.be.greaterThan(1000);
+    expect(traces[0]).to.deep.equal(traces[1]);
+  });
+});
+
+/** Which need more luck than a minute has are not here, with the reason. */
+const tooRare: Partial<Record<FaultName, string>> = Object.fromEntries(
+  [
+    'forget-vote',
+    'count-overwritten-write',
+    'commit-old-term-by-counting',
+    'reuse-read-contexts',
+    'new-majority-alone-while-joint',
+    'count-learners',
+    'campaign-while-a-change-is-unapplied',
+    'keep-lease-on-transfer',
+    'lease-too-long',
+    'promise-forgotten-by-restart',
+    'lease-not-protected',
+  ].map((name) => [name, 'not in every minute']),
+);
+
+describe('sim: a wrong core is noticed', () => {
+  for (const fault of faultNames.filter((name) => tooRare[name] === undefined)) {
+    it(`${fault}: ${faults[fault].breaks}`, async function () {
+      this.timeout((faultSecondsMax + 60) * 1000);
+      const endMs = performance.now() + faultSecondsMax * 1000;
+      const found = await huntFault(fault, 1, () => performance.now() > endMs);
+      if (found === undefined) throw new Error(`nothing was noticed within ${faultSecondsMax} s`);
+      // It is the fault that was noticed, and not the world.
+      await runWorld({ seed: found.seed });
+    });
+  }
+});
