@@ -48,15 +48,8 @@ function preCampaign(state: CoreState): void {
   state.resetElectionTimeout();
   state.votes = new Map([[state.config.id, true]]);
   state.announceRole();
-  const { term, log } = state;
-  for (const peer of otherVoters(state)) {
-    state.sendNow(peer, {
-      kind: 'pre-vote-request',
-      term: term + 1,
-      lastIndex: log.lastIndex,
-      lastTerm: log.lastTerm,
-    });
-  }
+  const request: VoteRequest = { kind: 'pre-vote-request', ...ballot(state), term: state.term + 1 };
+  for (const peer of otherVoters(state)) state.sendNow(peer, request);
 }
 
 function campaign(state: CoreState, { force }: { force: boolean }): void {
@@ -69,16 +62,23 @@ function campaign(state: CoreState, { force }: { force: boolean }): void {
   state.resetElectionTimeout();
   state.writeHardState();
   state.announceRole();
+  const request: VoteRequest = { kind: 'vote-request', ...ballot(state), force };
+  for (const peer of otherVoters(state)) state.sendDurably(peer, request);
+}
+
+function ballot(state: CoreState) {
   const { term, log } = state;
-  for (const peer of otherVoters(state)) {
-    state.sendDurably(peer, {
-      kind: 'vote-request',
-      force,
-      term,
-      lastIndex: log.lastIndex,
-      lastTerm: log.lastTerm,
-    });
-  }
+  return { term, lastIndex: log.lastIndex, lastTerm: log.lastTerm, ...knownCommit(state) };
+}
+
+function knownCommit({ commit, log }: CoreState): Pick<VoteRequest, 'committed'> {
+  return commit === 0 ? {} : { committed: { index: commit, term: log.term(commit) as number } };
+}
+
+/** Equal entries at one index mean equal logs up to there, so what is committed there is committed here. */
+export function learnCommit(state: CoreState, committed: VoteRequest['committed']): void {
+  if (committed === undefined || state.role === 'leader' || committed.index <= state.commit) return;
+  if (state.log.term(committed.index) === committed.term) state.commit = committed.index;
 }
 
 function otherVoters({ membership, config }: CoreState): MemberId[] {
@@ -101,7 +101,7 @@ export function onVoteRequest(state: CoreState, from: MemberId, request: VoteReq
   if (request.kind === 'pre-vote-request') {
     const granted = request.term > state.term && isUpToDate && !state.hasLiveLeader;
     const term = granted ? request.term : state.term;
-    state.sendNow(from, { kind: 'pre-vote-response', term, granted });
+    state.sendNow(from, { kind: 'pre-vote-response', term, granted, ...knownCommit(state) });
     return;
   }
   // The caller has already taken over a higher term, so an older one is refused and an equal one is voted on once.
@@ -114,7 +114,7 @@ export function onVoteRequest(state: CoreState, from: MemberId, request: VoteReq
     state.ticksSinceContact = 0;
     state.writeHardState();
   }
-  state.sendDurably(from, { kind: 'vote-response', term: state.term, granted });
+  state.sendDurably(from, { kind: 'vote-response', term: state.term, granted, ...knownCommit(state) });
 }
 
 export function onVoteResponse(state: CoreState, from: MemberId, response: VoteResponse): void {

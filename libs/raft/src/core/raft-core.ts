@@ -9,6 +9,7 @@ import { bootstrapWhenEmpty } from './bootstrap.js';
 import {
   countOwnVote,
   leadAloneWhenDue,
+  learnCommit,
   onCampaign,
   onTimeoutNow,
   onVoteRequest,
@@ -190,6 +191,7 @@ export class RaftCore {
 
   private receive(from: MemberId, message: Message): void {
     const { state } = this;
+    if ('committed' in message) learnCommit(state, message.committed);
     if (message.term > state.term && !this.acceptHigherTerm(from, message)) return;
     if (message.term < state.term && !this.answerLowerTerm(from, message)) return;
     switch (message.kind) {

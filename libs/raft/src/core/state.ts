@@ -1,7 +1,7 @@
 /** A member's state, and the few moves that all roles share. */
 import { Durability } from './durability.js';
 import { CoreLog } from './log.js';
-import { emptyMembership, isJoint, isVoter } from './membership/membership.js';
+import { emptyMembership, isVoter } from './membership/membership.js';
 import type { Rules } from './rules.js';
 import type { Progress } from './tracker/progress.js';
 import type {
@@ -123,8 +123,8 @@ export class CoreState {
   }
 
   get isSoleVoter(): boolean {
-    const { voters } = this.membership;
-    return voters.length === 1 && voters[0] === this.config.id && !isJoint(this.membership);
+    const { voters, outgoing } = this.membership;
+    return voters.length > 0 && [...voters, ...outgoing].every((voter) => voter === this.config.id);
   }
 
   get isVoter(): boolean {

@@ -70,16 +70,32 @@ interface VoteRequest {
   term: number;
   lastIndex: number;
   lastTerm: number;
+  committed?: KnownCommit;
+}
+
+interface VoteResponse {
+  term: number;
+  granted: boolean;
+  committed?: KnownCommit;
+}
+
+/**
+ * The last entry that the sender knows to be committed, if any. Who has the same entry learns that it is: else an
+ * election could hang forever on a change of membership that only the other side knows to hold.
+ */
+interface KnownCommit {
+  index: number;
+  term: number;
 }
 
 export type Message =
   /** Asks whether an election at `term` could be won, without raising anybody's term (Ongaro's thesis, 9.6). */
   | ({ kind: 'pre-vote-request' } & VoteRequest)
   /** `term` is the one that was asked about when granted, the answerer's own when not. */
-  | { kind: 'pre-vote-response'; term: number; granted: boolean }
+  | ({ kind: 'pre-vote-response' } & VoteResponse)
   /** `force`: the leader itself asked for this election, so nobody need protect it (thesis, 4.2.3). */
   | ({ kind: 'vote-request'; force: boolean } & VoteRequest)
-  | { kind: 'vote-response'; term: number; granted: boolean }
+  | ({ kind: 'vote-response' } & VoteResponse)
   | {
       kind: 'append-request';
       term: number;

@@ -61,8 +61,15 @@ describe('raft: paper, figure 2, state', () => {
   rule('currentTerm, votedFor and the log are what the disk held at the start', (rules) => {
     const member = new LoneCore({ term: 3, votedFor: 'm2', log: logOf(1, 3), commit: 1 }, rules);
     expect(member.state).to.deep.equal({ role: 'follower', term: 3, commit: 1, log: '1/1 2/3' });
-    expect(member.receive('m3', voteRequest(3, 9, 3))).to.deep.equal([send('m3', vote(3, false), 0)]);
-    expect(member.receive('m2', voteRequest(3, 9, 3))).to.deep.equal([send('m2', vote(3, true), 0)]);
+    const answers = [
+      ...member.receive('m3', voteRequest(3, 9, 3)),
+      ...member.receive('m2', voteRequest(3, 9, 3)),
+    ];
+    const committed = { index: 1, term: 1 };
+    expect(answers).to.deep.equal([
+      send('m3', { kind: 'vote-response', term: 3, granted: false, committed }),
+      send('m2', { kind: 'vote-response', term: 3, granted: true, committed }),
+    ]);
   });
 });
 

@@ -347,6 +347,38 @@ describe('raft: thesis 4.3, joint membership', () => {
     expect(member.core.status().role).to.equal('follower');
   });
 
+  rule('an election tells each side what the other knows to be committed', (rules) => {
+    // The demotion of m2 is committed, and m1 does not know. Its log is shorter than the one of m2, whose vote it
+    // would need by the old membership, while m2 by the new one is none to be elected.
+    const demotion: MembershipEntry = {
+      kind: 'change',
+      changes: [{ kind: 'add-learner', id: 'm2' }],
+      transition: 'auto',
+    };
+    const log = [...logOf(1), change(2, 1, demotion)];
+    const member = new LoneCore({ term: 1, log, membership: { voters: ['m1', 'm2'] } }, rules);
+    member.tick(10);
+    const no = { kind: 'pre-vote-response', term: 1, granted: false } as const;
+    // Other entries at that index say nothing.
+    member.receive('m2', { ...no, committed: { index: 2, term: 7 } });
+    expect(now(member).voters).to.deep.equal(['m1', 'm2']);
+    member.receive('m2', { ...no, committed: { index: 2, term: 1 } });
+    expect(now(member).voters).to.deep.equal(['m1']);
+    expect(member.core.status()).to.deep.include({ role: 'candidate', term: 2 });
+    // The other way round: whoever is asked learns it from the question.
+    const asked = new LoneCore({ id: 'm2', term: 1, log, membership: { voters: ['m1', 'm2'] } }, rules);
+    const question = { kind: 'pre-vote-request', term: 2, lastIndex: 2, lastTerm: 1 } as const;
+    asked.receive('m1', { ...question, committed: { index: 2, term: 1 } });
+    expect(now(asked)).to.deep.include({ voters: ['m1'], learners: ['m2'] });
+  });
+
+  rule('a member that is alone in both halves leads without asking', (rules) => {
+    const membership = { voters: ['m1'], outgoing: ['m1'] };
+    const member = new LoneCore({ term: 1, membership }, rules);
+    member.sync();
+    expect(member.core.status()).to.deep.include({ role: 'leader', term: 2 });
+  });
+
   rule('a member that becomes the only voter leads without asking', (rules) => {
     const log = [
       ...logOf(1),

@@ -29,18 +29,22 @@ export function describeMembership(membership: Membership): string {
   return parts.join(', ');
 }
 
+function known({ committed }: { committed?: { index: number; term: number } }): string {
+  return committed === undefined ? '' : `, committed ${committed.index}/${committed.term}`;
+}
+
 export function describe(message: Message): string {
   const { kind, term } = message;
   switch (kind) {
     case 'pre-vote-request':
-      return `${kind} term ${term}, log ends at ${message.lastIndex}/${message.lastTerm}`;
+      return `${kind} term ${term}, log ends at ${message.lastIndex}/${message.lastTerm}${known(message)}`;
     case 'vote-request': {
       const force = message.force ? ', forced' : '';
-      return `${kind} term ${term}, log ends at ${message.lastIndex}/${message.lastTerm}${force}`;
+      return `${kind} term ${term}, log ends at ${message.lastIndex}/${message.lastTerm}${force}${known(message)}`;
     }
     case 'pre-vote-response':
     case 'vote-response':
-      return `${kind} term ${term}, ${message.granted ? 'granted' : 'refused'}`;
+      return `${kind} term ${term}, ${message.granted ? 'granted' : 'refused'}${known(message)}`;
     case 'append-request': {
       const entries = message.entries.map((entry) => `${entry.index}/${entry.term}`).join(' ') || 'nothing';
       return `append term ${term}, after ${message.prevIndex}/${message.prevTerm}: ${entries}, commit ${message.commit}`;
