@@ -57,9 +57,11 @@ export class NodeAgent {
       runtime,
       images,
       telemetry,
+      nowMs: () => options.nowMs(),
     });
     this.#engine = engineRoutes({
       ...options,
+      notify: (notice) => this.#events.notice(notice),
       peersFor: (reference) => this.#swarm.link?.peersFor(reference) ?? Promise.resolve([]),
     });
     const privateRoutes: Route[] = [shutdownRoute((how) => this.#end(how))];

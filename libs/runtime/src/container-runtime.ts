@@ -5,7 +5,8 @@ import { join } from 'node:path';
 import { killAll, prepareParent, removeCgroups } from './cgroup/cgroup-files.js';
 import { cgroupDirectories } from './cgroup/cgroup-plan.js';
 import { ContainerDisk, type ContainerRecord } from './container/container-record.js';
-import { Container, type ContainerWorld } from './container/container.js';
+import { Container } from './container/container.js';
+import type { ContainerWorld } from './container/container-world.js';
 import { readNode, type Node } from './container/node-facts.js';
 import { forEachLimited } from './container/turns.js';
 import { isDiskFull, isMissing } from './files/errno.js';
@@ -15,6 +16,7 @@ import { readLog } from './logs/log-reader.js';
 import type { ContainerRuntimeOptions } from './options.js';
 import type {
   ContainerAttachment,
+  ContainerChange,
   ContainerConfig,
   ContainerExit,
   ContainerRuntime,
@@ -25,12 +27,13 @@ import type {
   LogLine,
   LogQuery,
   RuntimeEvent,
+  StopOptions,
 } from './port.js';
 
 const adoptionsAtOnce = 64;
 const containersMax = 10_000;
 const idPattern = /^[0-9a-f]{64}$/;
-const namePattern = /^[a-zA-Z0-9][a-zA-Z0-9_.-]*$/;
+const namePattern = /^[a-zA-Z0-9][a-zA-Z0-9_.-]+$/;
 const nameLengthMax = 255;
 
 export function createContainerRuntime(options: ContainerRuntimeOptions): ContainerRuntime {
@@ -46,7 +49,8 @@ class ShimRuntime implements ContainerRuntime {
   readonly #names = new Map<string, ContainerId>();
   readonly #listeners = new Set<(event: RuntimeEvent) => void>();
   #node: Node | undefined;
-  #cpusetMems: string | undefined;
+  #cpuset: { mems?: string; cpus?: string } = {};
+  #mayRestart = false;
 
   constructor(options: ContainerRuntimeOptions) {
     this.#options = options;
@@ -67,7 +71,11 @@ class ShimRuntime implements ContainerRuntime {
     await this.#disk.prepare();
     const node = await readNode();
     this.#node = node;
-    this.#cpusetMems = (await prepareParent(node.cgroups, this.#options.cgroupParent)).cpusetMems;
+    const parent = await prepareParent(node.cgroups, this.#options.cgroupParent);
+    this.#cpuset = {
+      ...(parent.cpusetMems === undefined ? {} : { mems: parent.cpusetMems }),
+      ...(parent.cpusetCpus === undefined ? {} : { cpus: parent.cpusetCpus }),
+    };
     await this.#launcher.connect();
     const records: ContainerRecord[] = [];
     await forEachLimited(await this.#disk.ids(), adoptionsAtOnce, async (id) => {
@@ -84,6 +92,11 @@ class ShimRuntime implements ContainerRuntime {
       }
     });
     await this.#removeStrayCgroups(node);
+  }
+
+  async resume(): Promise<void> {
+    this.#mayRestart = true;
+    for (const container of this.#containers.values()) container.resume();
   }
 
   async #loadRecord(id: ContainerId): Promise<ContainerRecord | undefined> {
@@ -134,14 +147,8 @@ class ShimRuntime implements ContainerRuntime {
         `this node has ${containersMax} containers, as many as it takes`,
       );
     }
-    const owner = this.#names.get(config.name);
-    if (owner !== undefined || this.#containers.has(config.id)) {
-      throw new EnxameError(
-        'conflict',
-        `Conflict. The container name "/${config.name}" is already in use by container "${owner ?? config.id}". You have to remove (or rename) that container to be able to reuse that name.`,
-      );
-    }
-    this.#names.set(config.name, config.id);
+    if (this.#containers.has(config.id)) throw nameInUse(config.name, config.id);
+    this.#takeName(config.name, config.id);
     const record: ContainerRecord = {
       format: 1,
       config,
@@ -164,6 +171,13 @@ class ShimRuntime implements ContainerRuntime {
     return container.state();
   }
 
+  #takeName(name: string, id: ContainerId): void {
+    checkName(name);
+    const owner = this.#names.get(name);
+    if (owner !== undefined) throw nameInUse(name, owner);
+    this.#names.set(name, id);
+  }
+
   #add(record: ContainerRecord): Container {
     const container = new Container(this.#world(), record);
     this.#names.set(record.config.name, container.id);
@@ -179,7 +193,9 @@ class ShimRuntime implements ContainerRuntime {
       clock,
       cgroupParent,
       node: () => this.#startedNode(),
-      cpusetMems: () => this.#cpusetMems,
+      cpuset: () => this.#cpuset,
+      mayRestart: () => this.#mayRestart,
+      peer: (id) => this.get(id),
       emit: (event) => this.#emit(event),
       log: (error, what) => this.#log(error, what),
     };
@@ -194,12 +210,42 @@ class ShimRuntime implements ContainerRuntime {
     return this.#find(id).run();
   }
 
-  stop(id: ContainerId, options: { signal?: string; graceMs?: number } = {}): Promise<ContainerExit> {
+  stop(id: ContainerId, options: StopOptions = {}): Promise<ContainerExit> {
+    if (options.nodeGoesDown === true) this.#mayRestart = false;
     return this.#find(id).stop(options);
+  }
+
+  restart(id: ContainerId, options: StopOptions = {}): Promise<void> {
+    return this.#find(id).restart(options);
   }
 
   async kill(id: ContainerId, signal: string): Promise<void> {
     await this.#find(id).kill(signal);
+  }
+
+  pause(id: ContainerId): Promise<void> {
+    return this.#find(id).pause();
+  }
+
+  unpause(id: ContainerId): Promise<void> {
+    return this.#find(id).unpause();
+  }
+
+  async rename(id: ContainerId, name: string): Promise<void> {
+    const container = this.#find(id);
+    const oldName = container.config.name;
+    this.#takeName(name, id);
+    try {
+      await container.rename(name);
+    } catch (error) {
+      this.#names.delete(name);
+      throw error;
+    }
+    this.#names.delete(oldName);
+  }
+
+  update(id: ContainerId, change: ContainerChange): Promise<void> {
+    return this.#find(id).update(change);
   }
 
   wait(id: ContainerId): Promise<ContainerExit> {
@@ -254,6 +300,10 @@ class ShimRuntime implements ContainerRuntime {
     return this.#disk.pathsOf(this.#find(id).id).upperDir;
   }
 
+  writtenBytes(id: ContainerId): Promise<number> {
+    return this.#find(id).writtenBytes();
+  }
+
   pids(id: ContainerId): Promise<number[]> {
     return this.#find(id).pids();
   }
@@ -292,15 +342,24 @@ function checkConfig(config: ContainerConfig): void {
   if (!idPattern.test(config.id)) {
     throw new EnxameError('invalid-argument', 'container id: must be 64 lower-case hex digits');
   }
-  if (!namePattern.test(config.name) || config.name.length > nameLengthMax) {
-    throw new EnxameError(
-      'invalid-argument',
-      `Invalid container name (${config.name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed`,
-    );
-  }
   if (config.rootLayers.length === 0) {
     throw new EnxameError('invalid-argument', 'rootLayers: an image has one layer at least');
   }
+}
+
+function checkName(name: string): void {
+  if (namePattern.test(name) && name.length <= nameLengthMax) return;
+  throw new EnxameError(
+    'invalid-argument',
+    `Invalid container name (${name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed`,
+  );
+}
+
+function nameInUse(name: string, owner: ContainerId): EnxameError {
+  return new EnxameError(
+    'conflict',
+    `Conflict. The container name "/${name}" is already in use by container "${owner}". You have to remove (or rename) that container to be able to reuse that name.`,
+  );
 }
 
 async function namesIn(folder: string): Promise<string[]> {

@@ -22,6 +22,7 @@ export interface ContainerConfig {
   user: string;
   groups: string[];
   hostname: string;
+  domainName?: string;
   tty: boolean;
   openStdin: boolean;
   stopSignal: string;
@@ -32,15 +33,55 @@ export interface ContainerConfig {
   resources: ContainerResources;
   security: ContainerSecurity;
   network: ContainerNetwork;
+  /** Absent: each is the container's own. */
+  namespaces?: ContainerNamespaces;
+  /** Device nodes of the node that the container may use, beside the default ones. */
+  devices?: ContainerDevice[];
+  /** `c 1:3 rwm` lines of Docker's DeviceCgroupRules. */
+  deviceRules?: string[];
+  /** Absent: it stays down when it ends. */
+  restart?: RestartPolicy;
   /** Absent or test `NONE`: no health check. Durations in milliseconds. */
   health?: ContainerHealth;
-  log: { fileBytesMax: number; filesMax: number };
+  /** `none`: output goes to attached clients only. */
+  log: { driver?: 'file' | 'none'; fileBytesMax: number; filesMax: number };
   oomScoreAdj: number;
   ulimits: { name: string; soft: number; hard: number }[];
   sysctls: Record<string, string>;
   shmBytes: number;
   /** The body Docker's API shows in inspect, kept word for word for round trips. */
   inspect?: { config?: unknown; hostConfig?: unknown };
+}
+
+export interface RestartPolicy {
+  name: 'no' | 'always' | 'unless-stopped' | 'on-failure';
+  /** For `on-failure`; 0: no limit. */
+  retriesMax: number;
+}
+
+/** `host`: the node's own. A container id: that of another container, which must run. */
+export type NamespaceMode = 'private' | 'host' | { container: ContainerId };
+
+export interface ContainerNamespaces {
+  pid?: NamespaceMode;
+  ipc?: NamespaceMode;
+  uts?: 'private' | 'host';
+  cgroup?: 'private' | 'host';
+  /** Overrules `network.mode`: the network of another container. */
+  network?: { container: ContainerId };
+}
+
+export interface ContainerDevice {
+  /** Inside the container. */
+  path: string;
+  type: 'character' | 'block' | 'fifo';
+  major: number;
+  minor: number;
+  mode: number;
+  uid: number;
+  gid: number;
+  /** Some of `rwm`. */
+  access: string;
 }
 
 export type ContainerMount =
@@ -51,9 +92,35 @@ export type ContainerMount =
       readOnly: boolean;
       propagation?: string;
       recursive: boolean;
+      /** Made when missing, as `-v` does. */
+      createSource?: boolean;
+      /** As `-v` had it, for inspect. */
+      mode?: string;
     }
-  | { type: 'volume'; name: string; source: string; target: string; readOnly: boolean; copyUp: boolean }
-  | { type: 'tmpfs'; target: string; bytesMax?: number; mode?: number; readOnly: boolean };
+  | {
+      type: 'volume';
+      name: string;
+      /** Folder of the volume. */
+      source: string;
+      /** Below `source`, resolved without leaving it. */
+      subpath?: string;
+      target: string;
+      readOnly: boolean;
+      copyUp: boolean;
+      propagation?: string;
+      mode?: string;
+      /** The container of this mount made it without a name, and it goes with `rm -v`. */
+      driver?: string;
+    }
+  | {
+      type: 'tmpfs';
+      target: string;
+      bytesMax?: number;
+      mode?: number;
+      readOnly: boolean;
+      /** `exec`, `dev`, `suid`, `uid=N`, `gid=N`, `nr_inodes=N`: taken over the defaults. */
+      options?: string[];
+    };
 
 /** 0 or absent: no limit. */
 export interface ContainerResources {
@@ -63,6 +130,29 @@ export interface ContainerResources {
   memoryBytes?: number;
   memorySwapBytes?: number;
   pids?: number;
+  /** Instead of `nanoCpus`. */
+  cpuPeriodUs?: number;
+  cpuQuotaUs?: number;
+  cpuRealtimePeriodUs?: number;
+  cpuRealtimeRuntimeUs?: number;
+  cpusetMems?: string;
+  memoryReservationBytes?: number;
+  /** 0 to 100. Absent: the node's. */
+  memorySwappiness?: number;
+  oomKillDisable?: boolean;
+  /** 10 to 1000. */
+  blkioWeight?: number;
+  blkioWeightDevice?: DeviceRate[];
+  blkioReadBps?: DeviceRate[];
+  blkioWriteBps?: DeviceRate[];
+  blkioReadIops?: DeviceRate[];
+  blkioWriteIops?: DeviceRate[];
+}
+
+export interface DeviceRate {
+  major: number;
+  minor: number;
+  rate: number;
 }
 
 export interface ContainerSecurity {
@@ -71,6 +161,9 @@ export interface ContainerSecurity {
   seccomp: { mode: 'default' } | { mode: 'unconfined' } | { mode: 'custom'; profile: string };
   noNewPrivileges: boolean;
   privileged: boolean;
+  /** Absent: the default ones. */
+  maskedPaths?: string[];
+  readOnlyPaths?: string[];
 }
 
 export interface ContainerNetwork {
@@ -119,7 +212,32 @@ export interface ContainerState {
   pid: number;
   startedAtMs?: number;
   exit?: ContainerExit;
+  /** The end of the run before the present one. */
+  lastFinishedAtMs?: number;
   health: HealthState;
+  paused?: boolean;
+  /** It has ended, and its restart policy runs it again in a moment. */
+  restarting?: boolean;
+  restartCount?: number;
+  /** Where its files are on the node. */
+  files?: ContainerFiles;
+}
+
+export interface ContainerFiles {
+  log: string;
+  hostname: string;
+  hosts: string;
+  resolvConf: string;
+  upperDir: string;
+  workDir: string;
+  mountPoint: string;
+}
+
+/** What `docker update` may change. A field that is absent stays. */
+export interface ContainerChange {
+  resources?: ContainerResources;
+  restart?: RestartPolicy;
+  inspect?: ContainerConfig['inspect'];
 }
 
 export interface ExecConfig {
@@ -193,13 +311,24 @@ export interface ContainerStats {
 }
 
 export type RuntimeEvent =
-  | { type: 'create' | 'start' | 'destroy'; id: ContainerId; atMs: number }
+  | {
+      type: 'create' | 'start' | 'stop' | 'restart' | 'pause' | 'unpause' | 'update' | 'destroy';
+      id: ContainerId;
+      atMs: number;
+    }
+  | { type: 'rename'; id: ContainerId; atMs: number; oldName: string }
   | { type: 'die'; id: ContainerId; atMs: number; exit: ContainerExit }
   | { type: 'oom'; id: ContainerId; atMs: number }
   | { type: 'kill'; id: ContainerId; atMs: number; signal: string }
   | { type: 'health'; id: ContainerId; atMs: number; status: HealthState['status'] }
-  | { type: 'exec_create' | 'exec_start'; id: ContainerId; atMs: number; execId: string; argv: string[] }
+  | { type: 'exec_start'; id: ContainerId; atMs: number; execId: string; argv: string[] }
   | { type: 'exec_die'; id: ContainerId; atMs: number; execId: string; exitCode: number };
+
+export interface StopOptions {
+  signal?: string;
+  graceMs?: number;
+  nodeGoesDown?: boolean;
+}
 
 export interface ContainerRuntime {
   /** Connects to the launcher (starting it when needed) and adopts every container on disk. */
@@ -212,9 +341,22 @@ export interface ContainerRuntime {
   create(config: ContainerConfig): Promise<ContainerState>;
   /** Runs it. Rejects with the kernel step that failed; the container is then `exited` with code 127 or 126. */
   run(id: ContainerId): Promise<ContainerState>;
-  /** Stop signal, then after the grace SIGKILL. Resolves when it is gone. */
-  stop(id: ContainerId, options?: { signal?: string; graceMs?: number }): Promise<ContainerExit>;
+  /** Runs what restart policies want running; called once the node can serve it. */
+  resume(): Promise<void>;
+  /**
+   * Stop signal, then after the grace SIGKILL (a negative grace: never). Resolves when it is gone. It stays down
+   * whatever its restart policy says, unless the node itself goes down (`nodeGoesDown`).
+   */
+  stop(id: ContainerId, options?: StopOptions): Promise<ContainerExit>;
+  /** Stops it if it runs, and runs it. */
+  restart(id: ContainerId, options?: StopOptions): Promise<void>;
   kill(id: ContainerId, signal: string): Promise<void>;
+  pause(id: ContainerId): Promise<void>;
+  unpause(id: ContainerId): Promise<void>;
+  /** `conflict` when the name is taken. */
+  rename(id: ContainerId, name: string): Promise<void>;
+  /** Takes effect at once on a container that runs. */
+  update(id: ContainerId, change: ContainerChange): Promise<void>;
   wait(id: ContainerId): Promise<ContainerExit>;
   /** Removes an exited or created container with its disk, cgroup and namespaces. `conflict` when it runs. */
   remove(id: ContainerId): Promise<void>;
@@ -229,6 +371,8 @@ export interface ContainerRuntime {
   stats(id: ContainerId): Promise<ContainerStats>;
   /** The folder of this node with what it has written over its image: an overlay's upper layer. */
   upperDir(id: ContainerId): string;
+  /** Bytes it has written over its image. */
+  writtenBytes(id: ContainerId): Promise<number>;
   /** Process table of the container: pids as the node sees them. */
   pids(id: ContainerId): Promise<number[]>;
   watch(listener: (event: RuntimeEvent) => void): () => void;

@@ -8,6 +8,7 @@ import type { TaskVolumes } from '../tasks/ports.js';
 import type { LocalContainers } from './front-door/cluster-forward.js';
 import { DefaultNetwork } from './containers/default-network.js';
 import { createContainerEngine } from './containers/index.js';
+import type { Notify } from './containers/notices.js';
 import { distributionRoutes, imageRoutes } from './images/index.js';
 import type { NodeCounts } from './system/node-status.js';
 
@@ -17,6 +18,7 @@ export interface EngineOptions {
   volumes: VolumeStore;
   network: Pick<NodeNetwork, 'localInterface' | 'nameservers'>;
   peersFor(reference: string): Promise<PeerSource[]>;
+  notify: Notify;
   nowMs(): number;
   log: Log;
 }
@@ -41,6 +43,7 @@ export function engineRoutes(options: EngineOptions): Engine {
     images,
     volumes,
     defaultNetwork: new DefaultNetwork(options),
+    notify: (notice) => options.notify(notice),
     nowMs,
     log: (error, what) => log('error', what, { error }),
   });

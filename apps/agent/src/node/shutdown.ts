@@ -17,7 +17,10 @@ export async function stopAllContainers(
   const stopInTurn = async (): Promise<void> => {
     for (const { config } of next) {
       try {
-        await runtime.stop(config.id, { graceMs: Math.min(config.stopGraceMs, graceMsMax) });
+        await runtime.stop(config.id, {
+          graceMs: Math.min(config.stopGraceMs, graceMsMax),
+          nodeGoesDown: true,
+        });
       } catch (error) {
         log('warn', 'stopping a container failed', { container: config.id, error });
       }

@@ -4,6 +4,7 @@
 #include "cleanup.h"
 #include "identity.h"
 #include "init.h"
+#include "join.h"
 #include "kernel.h"
 #include "mounts.h"
 #include "netlink.h"
@@ -17,6 +18,7 @@
 #include <poll.h>
 #include <sched.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
@@ -34,6 +36,8 @@ struct setup {
   int terminal;
   bool has_interfaces;
   bool has_cgroups;
+  /* Binds that go on sharing mounts with the node, by operation; NULL when there are none. */
+  int *shared;
 };
 
 static int await_keeper(struct setup *setup, enum channel_message message, struct error *err) {
@@ -133,6 +137,28 @@ static int pivot(struct setup *setup, const struct operation *operation, struct 
   return pivot_into(setup->root, operation->pivot_root.read_only != 0, err);
 }
 
+/* A mount is a peer of the node's only as long as nothing has cut the new namespace off, so these are taken first. */
+static int take_shared_binds(struct setup *setup, struct error *err) {
+  const struct plan *plan = setup->plan;
+  for (uint32_t i = 0; i < plan->count; i++) {
+    const struct operation *operation = &plan->operations[i];
+    if (operation->kind != OP_BIND || operation->bind.propagation == PROPAGATION_PRIVATE) continue;
+    if (!setup->shared) {
+      setup->shared = malloc(plan->count * sizeof *setup->shared);
+      if (!setup->shared) return fail(err, ENOMEM, "take shared binds");
+      for (uint32_t j = 0; j < plan->count; j++) setup->shared[j] = -1;
+    }
+    setup->shared[i] = clone_bind_source(operation, err);
+    if (setup->shared[i] < 0) return -1;
+  }
+  return 0;
+}
+
+static int bind(struct setup *setup, const struct operation *operation, struct error *err) {
+  int taken = setup->shared ? setup->shared[operation - setup->plan->operations] : -1;
+  return mount_bind(setup->root, operation, taken, err);
+}
+
 static int take_root(struct setup *setup, int root) {
   setup->root = root;
   return root < 0 ? -1 : 0;
@@ -141,7 +167,10 @@ static int take_root(struct setup *setup, int root) {
 /* What only a new container does, before pivot_root. */
 static int build_root(struct setup *setup, const struct operation *operation, struct error *err) {
   int root = setup->root;
-  if (operation->kind == OP_ROOT_PROPAGATION) return set_root_propagation(operation->root_propagation.slave != 0, err);
+  if (operation->kind == OP_ROOT_PROPAGATION) {
+    if (take_shared_binds(setup, err) < 0) return -1;
+    return set_root_propagation(operation->root_propagation.slave != 0, err);
+  }
   if (operation->kind == OP_OVERLAY_ROOT) return take_root(setup, mount_overlay_root(operation, err));
   if (operation->kind == OP_BIND_ROOT) return take_root(setup, mount_bind_root(operation, err));
   if (root < 0) return fail(err, EINVAL, "operation %d comes before the root", (int)operation->kind);
@@ -150,7 +179,7 @@ static int build_root(struct setup *setup, const struct operation *operation, st
       if (!strncmp(operation->mount.type, "cgroup", 6) && need_cgroups(setup, err) < 0) return -1;
       return mount_filesystem(root, operation, err);
     case OP_BIND:
-      return mount_bind(root, operation, err);
+      return bind(setup, operation, err);
     case OP_DEVICE:
       return make_device(root, operation, err);
     case OP_SYMLINK:
@@ -180,6 +209,7 @@ static int execute(struct setup *setup, const struct operation *operation, struc
     case OP_CGROUP_JOIN:
     case OP_DEVICE_PROGRAM:
     case OP_NAMESPACES:
+    case OP_JOIN_NAMESPACE:
     case OP_STDIO:
     case OP_LOG:
     case OP_OOM_FILE:
@@ -316,6 +346,7 @@ static int set_up(struct setup *setup, struct error *err) {
   int container = setup->inside->container;
   /* setns into the cgroup namespace needs no join: what it shows is the container's root either way. */
   if (container >= 0 && enter_container(setup->plan, container, err) < 0) return -1;
+  if (container < 0 && join_namespaces(setup->plan, err) < 0) return -1;
   for (uint32_t i = 0; i < setup->plan->count; i++) {
     if (execute(setup, &setup->plan->operations[i], err) < 0) return -1;
   }

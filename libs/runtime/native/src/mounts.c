@@ -86,23 +86,43 @@ static int change_mount(int mount, uint64_t attributes, uint64_t propagation, bo
   return mount_setattr(mount, "", AT_EMPTY_PATH | (recursive ? AT_RECURSIVE : 0), &change, sizeof change);
 }
 
-int mount_bind(int root, const struct operation *operation, struct error *err) {
+int clone_bind_source(const struct operation *operation, struct error *err) {
+  const char *path = operation->bind.source;
+  autoclose int source = open(path, O_PATH | O_CLOEXEC);
+  if (source < 0) return fail(err, errno, "bind source path %s", path);
+  if (*operation->bind.subpath) {
+    /* Whoever writes to the volume chooses what is there: it must not lead out of it. */
+    int inner = resolve_in_root(source, operation->bind.subpath);
+    if (inner < 0) return fail(err, errno, "subpath %s of %s", operation->bind.subpath, path);
+    close_descriptor(&source);
+    source = inner;
+  }
+  int mount = clone_mount(source, operation->bind.recursive != 0);
+  return mount >= 0 ? mount : fail(err, errno, "bind %s", path);
+}
+
+static int set_propagation(int mount, const struct operation *operation) {
+  static const uint64_t kinds[] = {MS_PRIVATE, MS_SLAVE, MS_SHARED};
+  if (operation->bind.propagation < PROPAGATION_PRIVATE || operation->bind.propagation > PROPAGATION_SHARED) {
+    errno = EINVAL;
+    return -1;
+  }
+  return change_mount(mount, 0, kinds[operation->bind.propagation], operation->bind.propagation_recursive != 0);
+}
+
+int mount_bind(int root, const struct operation *operation, int taken, struct error *err) {
   const char *source_path = operation->bind.source;
   bool recursive = operation->bind.recursive != 0;
-  autoclose int source = open(source_path, O_PATH | O_CLOEXEC);
+  autoclose int mount = taken >= 0 ? taken : clone_bind_source(operation, err);
   struct stat status;
-  if (source < 0 || fstat(source, &status) < 0) return fail(err, errno, "bind source path %s", source_path);
+  if (mount < 0) return -1;
+  if (fstat(mount, &status) < 0) return fail(err, errno, "bind source path %s", source_path);
   autoclose int target = make_target_in_root(root, operation->bind.target, S_ISDIR(status.st_mode), err);
   if (target < 0) return -1;
-  autoclose int mount = clone_mount(source, recursive);
-  if (mount < 0) return fail(err, errno, "bind %s", source_path);
   if (operation->bind.attributes && change_mount(mount, (uint64_t)operation->bind.attributes, 0, recursive) < 0) {
     return fail(err, errno, "bind %s: flags", source_path);
   }
-  uint64_t propagation = operation->bind.slave ? MS_SLAVE : MS_PRIVATE;
-  if (change_mount(mount, 0, propagation, operation->bind.propagation_recursive != 0) < 0) {
-    return fail(err, errno, "bind %s: propagation", source_path);
-  }
+  if (set_propagation(mount, operation) < 0) return fail(err, errno, "bind %s: propagation", source_path);
   return attach_mount(mount, target, operation->bind.target, err);
 }
 

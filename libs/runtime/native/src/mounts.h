@@ -13,7 +13,10 @@ int attach_mount(int mount, int target, const char *path, struct error *err);
 int open_null_device(int flags, struct error *err);
 
 int mount_filesystem(int root, const struct operation *operation, struct error *err);
-int mount_bind(int root, const struct operation *operation, struct error *err);
+/* The source of a bind as a mount that is attached nowhere yet: its descriptor, or -1. */
+int clone_bind_source(const struct operation *operation, struct error *err);
+/* `taken`: its source as cloned before, or -1. */
+int mount_bind(int root, const struct operation *operation, int taken, struct error *err);
 int mask_path(int root, int null_device, const char *path, struct error *err);
 int make_path_read_only(int root, const char *path, struct error *err);
 /* Binds an open file over `path`, which is made when missing. */

@@ -39,8 +39,8 @@ static const struct field operation_fields[OP_KIND_END][FIELDS_MAX] = {
     [OP_MOUNT] = {FIELD(STRING, mount.type), FIELD(STRING, mount.source), FIELD(STRING, mount.target),
                   FIELD(NUMBER, mount.attributes), FIELD(STRINGS, mount.options)},
     [OP_BIND] = {FIELD(STRING, bind.source), FIELD(STRING, bind.target), FIELD(NUMBER, bind.recursive),
-                 FIELD(NUMBER, bind.attributes), FIELD(NUMBER, bind.slave),
-                 FIELD(NUMBER, bind.propagation_recursive)},
+                 FIELD(NUMBER, bind.attributes), FIELD(NUMBER, bind.propagation),
+                 FIELD(NUMBER, bind.propagation_recursive), FIELD(STRING, bind.subpath)},
     [OP_DEVICE] = {FIELD(STRING, device.path), FIELD(NUMBER, device.type), FIELD(NUMBER, device.major),
                    FIELD(NUMBER, device.minor), FIELD(NUMBER, device.mode), FIELD(NUMBER, device.uid),
                    FIELD(NUMBER, device.gid)},
@@ -68,6 +68,7 @@ static const struct field operation_fields[OP_KIND_END][FIELDS_MAX] = {
     [OP_INIT] = {{FIELD_NONE, 0}},
     [OP_EXEC] = {FIELD(STRINGS, exec.argv)},
     [OP_DEVICE_PROGRAM] = {FIELD(STRING, device_program.path), FIELD(BYTES, device_program.program)},
+    [OP_JOIN_NAMESPACE] = {FIELD(STRING, join_namespace.path), FIELD(NUMBER, join_namespace.flag)},
 };
 
 static bool has_strings(enum operation_kind kind, size_t *offset, int nth) {

@@ -45,8 +45,11 @@ enum operation_kind {
   OP_INIT,
   OP_EXEC,
   OP_DEVICE_PROGRAM,
+  OP_JOIN_NAMESPACE,
   OP_KIND_END,
 };
+
+enum propagation { PROPAGATION_PRIVATE, PROPAGATION_SLAVE, PROPAGATION_SHARED };
 
 /* NULL-terminated, so that it can be an argv. */
 struct strings {
@@ -68,6 +71,7 @@ struct operation {
     struct { const char *path; int64_t version; } cgroup_join;
     struct { const char *path; struct bytes program; } device_program;
     struct { int64_t pid, network, ipc, mount, uts, cgroup; } namespaces;
+    struct { const char *path; int64_t flag; /* CLONE_NEW... */ } join_namespace;
     struct { int64_t tty, open_stdin, stdin_once, rows, columns; } stdio;
     struct { const char *path; int64_t file_bytes_max, files_max; } log;
     struct {
@@ -81,7 +85,7 @@ struct operation {
     struct { struct strings lower; const char *upper, *work, *mount_point; struct strings options; } overlay;
     struct { const char *source, *mount_point; } bind_root;
     struct { const char *type, *source, *target; int64_t attributes; struct strings options; } mount;
-    struct { const char *source, *target; int64_t recursive, attributes, slave, propagation_recursive; } bind;
+    struct { const char *source, *target; int64_t recursive, attributes, propagation /* enum propagation */, propagation_recursive; const char *subpath; } bind;
     struct { const char *path; int64_t type, major, minor, mode, uid, gid; } device;
     struct { const char *path, *target; } symlink;
     struct { const char *path; int64_t mode, uid, gid; } directory;

@@ -4,6 +4,7 @@
 #include "channel.h"
 #include "cleanup.h"
 #include "inside.h"
+#include "join.h"
 #include "kernel.h"
 #include "netlink.h"
 #include "paths.h"
@@ -90,15 +91,19 @@ static uint64_t clone_flags(const struct plan *plan) {
  * A process enters a pid namespace only by being born in it, so the keeper points its children there for the moment of
  * the clone. The keeper itself never moves.
  */
-static pid_t clone_into(const struct container *container, struct clone_args *arguments, struct error *err) {
+static pid_t clone_into(const struct plan *plan, const struct container *container, struct clone_args *arguments,
+                        struct error *err) {
   autoclose int own = -1;
-  if (container) {
+  autoclose int joined = -1;
+  if (!container && open_joined_namespace(plan, CLONE_NEWPID, &joined, err) < 0) return -1;
+  if (container || joined >= 0) {
     own = open("/proc/self/ns/pid", O_RDONLY | O_CLOEXEC);
-    if (own < 0 || setns(container->pidfd, CLONE_NEWPID) < 0) return fail(err, errno, "enter the container");
+    int target = container ? container->pidfd : joined;
+    if (own < 0 || setns(target, CLONE_NEWPID) < 0) return fail(err, errno, "enter the container");
   }
   pid_t pid = sys_clone3(arguments);
   int code = errno;
-  if (pid != 0 && container && setns(own, CLONE_NEWPID) < 0) _exit(EXIT_BEFORE_EXEC);
+  if (pid != 0 && own >= 0 && setns(own, CLONE_NEWPID) < 0) _exit(EXIT_BEFORE_EXEC);
   return pid < 0 ? fail(err, code, "clone") : pid;
 }
 
@@ -183,7 +188,7 @@ static int clone_process(const struct plan *plan, const struct container *contai
       .exit_signal = SIGCHLD,
       .cgroup = (uint64_t)cgroup,
   };
-  pid_t pid = clone_into(container, &arguments, err);
+  pid_t pid = clone_into(plan, container, &arguments, err);
   if (pid < 0) return -1;
   if (pid == 0) {
     struct inside inside = {theirs, {ends->child[0], ends->child[1], ends->child[2]}, container ? container->pidfd : -1};
@@ -200,8 +205,8 @@ int start_process(const struct plan *plan, const struct container *container, st
   const struct operation *stdio = find_operation(plan, OP_STDIO);
   autoends struct ends ends = {{-1, -1, -1}, {-1, -1, -1}};
   *process = (struct process){.pidfd = -1, .in = -1, .out = -1, .err = -1, .channel = -1, .devpts = -1};
-  if (!container && !(clone_flags(plan) & CLONE_NEWPID && clone_flags(plan) & CLONE_NEWNS)) {
-    return fail(err, EINVAL, "plan: a container needs its own pid and mount namespaces");
+  if (!container && !(clone_flags(plan) & CLONE_NEWNS)) {
+    return fail(err, EINVAL, "plan: a container needs its own mount namespace");
   }
   if (!container && prepare_cgroups(plan, err) < 0) return -1;
   if (make_ends(&ends, stdio, container, err) < 0) return -1;

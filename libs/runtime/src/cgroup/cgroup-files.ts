@@ -7,7 +7,7 @@ import { cgroupDirectories } from './cgroup-plan.js';
 
 const removeRetriesMax = 100;
 const removeRetryMs = 10;
-const wantedV2Controllers = ['cpu', 'cpuset', 'memory', 'pids'] as const;
+const wantedV2Controllers = ['cpu', 'cpuset', 'io', 'memory', 'pids'] as const;
 
 export interface CgroupUsage {
   cpuNanoseconds: number;
@@ -22,9 +22,12 @@ export interface CgroupUsage {
 
 /**
  * Makes the node's parent cgroup. v1's cpuset needs cpus and mems at every level; v2 hands controllers down level by
- * level. Returns `cpuset.mems` for v1's plans.
+ * level. Returns what v1's plans give a new cpuset.
  */
-export async function prepareParent(layout: CgroupLayout, parent: string): Promise<{ cpusetMems?: string }> {
+export async function prepareParent(
+  layout: CgroupLayout,
+  parent: string,
+): Promise<{ cpusetMems?: string; cpusetCpus?: string }> {
   const parts = parent.split('/').filter((part) => part !== '');
   if (layout.version === 2) {
     let directory = layout.root;
@@ -52,7 +55,7 @@ export async function prepareParent(layout: CgroupLayout, parent: string): Promi
     directory = inner;
     mems = (await readFile(join(directory, 'cpuset.mems'), 'utf8')).trim();
   }
-  return { cpusetMems: mems };
+  return { cpusetMems: mems, cpusetCpus: (await readFile(join(directory, 'cpuset.cpus'), 'utf8')).trim() };
 }
 
 async function handDown(directory: string): Promise<void> {

@@ -33,8 +33,11 @@ export interface CgroupRequest {
   resources: ContainerResources;
   /** May use every device of the node. */
   privileged: boolean;
-  /** v1: `cpuset.mems` of the parent, which a new cpuset does not inherit. */
+  /** More lines of `devices.allow`: `c 10:200 rwm`. */
+  deviceRules?: readonly string[];
+  /** v1: what the parent has, which a new cpuset does not inherit. */
   cpusetMems?: string;
+  cpusetCpus?: string;
 }
 
 const periodUsDefault = 100_000;
@@ -76,31 +79,56 @@ function planV1(request: CgroupRequest, mounts: Readonly<Partial<Record<V1Contro
     if (directory === undefined) throw missing(controller, limit);
     writes.push({ path: `${directory}/${file}`, value, optional });
   };
-  // A cpuset is joined only when asked for: one without cpus and mems takes no process.
+  const limitsBlockDevices = hasBlockLimits(resources);
+  // A cpuset without cpus and mems takes no process, and every join costs time: these two only when asked for.
   const joined = v1Controllers.filter(
-    (controller) => mounts[controller] !== undefined && (controller !== 'cpuset' || resources.cpusetCpus),
+    (controller) =>
+      mounts[controller] !== undefined &&
+      (controller !== 'cpuset' || resources.cpusetCpus || resources.cpusetMems) &&
+      (controller !== 'blkio' || limitsBlockDevices),
   );
-  if (resources.cpusetCpus) {
-    write('cpuset', 'CpusetCpus', 'cpuset.cpus', resources.cpusetCpus);
-    write('cpuset', 'CpusetCpus', 'cpuset.mems', request.cpusetMems ?? '0');
+  const { cpus, mems } = cpusetOf(request);
+  if (cpus !== undefined || mems !== undefined) {
+    write('cpuset', 'CpusetCpus', 'cpuset.cpus', cpus ?? request.cpusetCpus ?? '0');
+    write('cpuset', 'CpusetMems', 'cpuset.mems', mems ?? request.cpusetMems ?? '0');
   }
   if (resources.cpuShares) {
     write('cpu', 'CpuShares', 'cpu.shares', String(clampShares(resources.cpuShares)));
   }
-  if (resources.nanoCpus) {
-    const { periodUs, quotaUs } = cpuQuota(resources.nanoCpus);
-    write('cpu', 'NanoCpus', 'cpu.cfs_period_us', String(periodUs));
-    write('cpu', 'NanoCpus', 'cpu.cfs_quota_us', String(quotaUs));
-  }
+  const quota = quotaOf(resources);
+  if (quota?.periodUs) write('cpu', 'CpuPeriod', 'cpu.cfs_period_us', String(quota.periodUs));
+  if (quota?.quotaUs) write('cpu', 'CpuQuota', 'cpu.cfs_quota_us', String(quota.quotaUs));
+  if (resources.cpuRealtimePeriodUs)
+    write('cpu', 'CpuRealtimePeriod', 'cpu.rt_period_us', String(resources.cpuRealtimePeriodUs));
+  if (resources.cpuRealtimeRuntimeUs)
+    write('cpu', 'CpuRealtimeRuntime', 'cpu.rt_runtime_us', String(resources.cpuRealtimeRuntimeUs));
   if (resources.memoryBytes) {
     write('memory', 'Memory', 'memory.limit_in_bytes', String(resources.memoryBytes));
     // Needs swap accounting in the kernel; without it there is nothing to limit.
     write('memory', 'Memory', 'memory.memsw.limit_in_bytes', String(memoryAndSwap(resources)), true);
   }
+  if (resources.memoryReservationBytes) {
+    const bytes = String(resources.memoryReservationBytes);
+    write('memory', 'MemoryReservation', 'memory.soft_limit_in_bytes', bytes);
+  }
+  if (resources.memorySwappiness !== undefined) {
+    write('memory', 'MemorySwappiness', 'memory.swappiness', String(resources.memorySwappiness));
+  }
+  if (resources.oomKillDisable) write('memory', 'OomKillDisable', 'memory.oom_control', '1');
   if (resources.pids) write('pids', 'PidsLimit', 'pids.max', String(resources.pids));
+  if (resources.blkioWeight) {
+    write('blkio', 'BlkioWeight', 'blkio.weight', String(resources.blkioWeight), true);
+  }
+  for (const { major, minor, rate } of resources.blkioWeightDevice ?? [])
+    write('blkio', 'BlkioWeightDevice', 'blkio.weight_device', `${major}:${minor} ${rate}`, true);
+  for (const [name, , file] of blockRates) {
+    for (const { major, minor, rate } of resources[name] ?? [])
+      write('blkio', name, `blkio.throttle.${file}`, `${major}:${minor} ${rate}`);
+  }
   if (mounts.devices !== undefined && !request.privileged) {
     write('devices', 'Devices', 'devices.deny', 'a');
-    for (const line of allowedDevices) write('devices', 'Devices', 'devices.allow', line);
+    for (const line of [...allowedDevices, ...(request.deviceRules ?? [])])
+      write('devices', 'Devices', 'devices.allow', line);
   }
   const directories = [...new Set(joined.flatMap((controller) => directoryOf(controller) ?? []))];
   const memory = directoryOf('memory');
@@ -130,18 +158,27 @@ function planV2(request: CgroupRequest, root: string): CgroupPlan {
   const write = (file: string, value: string, optional = false): void => {
     writes.push({ path: `${directory}/${file}`, value, optional });
   };
-  if (resources.cpusetCpus) write('cpuset.cpus', resources.cpusetCpus);
+  const { cpus, mems } = cpusetOf(request);
+  if (cpus !== undefined) write('cpuset.cpus', cpus);
+  if (mems !== undefined) write('cpuset.mems', mems);
   if (resources.cpuShares) write('cpu.weight', String(cpuWeight(resources.cpuShares)));
-  if (resources.nanoCpus) {
-    const { periodUs, quotaUs } = cpuQuota(resources.nanoCpus);
-    write('cpu.max', `${quotaUs} ${periodUs}`);
+  const quota = quotaOf(resources);
+  if (quota !== undefined) {
+    const { quotaUs, periodUs } = quota;
+    write('cpu.max', `${quotaUs && quotaUs > 0 ? quotaUs : 'max'} ${periodUs || periodUsDefault}`);
   }
   if (resources.memoryBytes) {
     write('memory.max', String(resources.memoryBytes));
     const both = memoryAndSwap(resources);
     write('memory.swap.max', both < 0 ? 'max' : String(both - resources.memoryBytes), true);
   }
+  if (resources.memoryReservationBytes) write('memory.low', String(resources.memoryReservationBytes));
   if (resources.pids) write('pids.max', String(resources.pids));
+  if (resources.blkioWeight) write('io.weight', String(ioWeight(resources.blkioWeight)), true);
+  for (const [name, key] of blockRates) {
+    for (const { major, minor, rate } of resources[name] ?? [])
+      write('io.max', `${major}:${minor} ${key}=${rate}`);
+  }
   return {
     directories: [directory],
     writes,
@@ -152,6 +189,42 @@ function planV2(request: CgroupRequest, root: string): CgroupPlan {
     oomFile: `${directory}/memory.events`,
     mounts: [{ target: '/sys/fs/cgroup', type: 'cgroup2' }],
   };
+}
+
+/** Field, key of v2's io.max, file of v1. */
+const blockRates = [
+  ['blkioReadBps', 'rbps', 'read_bps_device'],
+  ['blkioWriteBps', 'wbps', 'write_bps_device'],
+  ['blkioReadIops', 'riops', 'read_iops_device'],
+  ['blkioWriteIops', 'wiops', 'write_iops_device'],
+] as const;
+
+function hasBlockLimits(resources: ContainerResources): boolean {
+  const { blkioWeight, blkioWeightDevice } = resources;
+  const rates = [blkioWeightDevice, ...blockRates.map(([name]) => resources[name])];
+  return blkioWeight !== undefined || rates.some((list) => list !== undefined && list.length > 0);
+}
+
+function cpusetOf({ resources }: CgroupRequest): { cpus?: string; mems?: string } {
+  return {
+    ...(resources.cpusetCpus ? { cpus: resources.cpusetCpus } : {}),
+    ...(resources.cpusetMems ? { mems: resources.cpusetMems } : {}),
+  };
+}
+
+function quotaOf(resources: ContainerResources): { periodUs?: number; quotaUs?: number } | undefined {
+  const { nanoCpus, cpuPeriodUs, cpuQuotaUs } = resources;
+  if (nanoCpus) return cpuQuota(nanoCpus);
+  if (!cpuPeriodUs && !cpuQuotaUs) return undefined;
+  return {
+    ...(cpuPeriodUs ? { periodUs: cpuPeriodUs } : {}),
+    ...(cpuQuotaUs ? { quotaUs: cpuQuotaUs } : {}),
+  };
+}
+
+/** v1's 10 to 1000 on v2's 1 to 10000. */
+function ioWeight(weight: number): number {
+  return 1 + Math.floor(((weight - 10) * 9_999) / 990);
 }
 
 export function cpuQuota(nanoCpus: number): { periodUs: number; quotaUs: number } {

@@ -1,7 +1,16 @@
 /** Which cgroup hierarchies this node has: v1 controllers (perhaps with an idle v2 beside them), or v2 alone. */
 import { EnxameError } from '#libs/model';
 
-export const v1Controllers = ['cpu', 'cpuacct', 'cpuset', 'memory', 'devices', 'freezer', 'pids'] as const;
+export const v1Controllers = [
+  'cpu',
+  'cpuacct',
+  'cpuset',
+  'memory',
+  'devices',
+  'freezer',
+  'pids',
+  'blkio',
+] as const;
 export type V1Controller = (typeof v1Controllers)[number];
 
 export type CgroupLayout =

@@ -15,6 +15,10 @@ export interface ContainerRecord {
   launching: boolean;
   startedAtMs?: number;
   exit?: ContainerExit;
+  /** The end of the run before the present one. */
+  lastFinishedAtMs?: number;
+  /** Absent: never started since it has a policy. */
+  restart?: { count: number; stoppedByUser: boolean };
   health: HealthState;
 }
 

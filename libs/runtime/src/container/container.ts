@@ -1,57 +1,48 @@
 /** One container: its record, its shim, and what happens to it, one thing at a time. */
-import { describeError, EnxameError, isEnxameError, type ContainerId } from '#libs/model';
-import { planCgroup, type CgroupPlan } from '../cgroup/cgroup-plan.js';
-import { killAll, readPids, readUsage, removeCgroups } from '../cgroup/cgroup-files.js';
-import { HealthMonitor } from '../health/health-monitor.js';
-import { noHealth, probeCommand, startingHealth } from '../health/health-state.js';
-import type { LauncherClient } from '../launcher/client.js';
+import { EnxameError, isEnxameError, type ContainerId } from '#libs/model';
+import type { CgroupPlan } from '../cgroup/cgroup-plan.js';
+import { killAll, readPids } from '../cgroup/cgroup-files.js';
+import { applyLimits } from '../cgroup/apply-limits.js';
+import { freezerOf, type Freezer } from '../cgroup/freezer.js';
+import { folderSize } from '../files/folder-size.js';
+import type { HealthMonitor } from '../health/health-monitor.js';
+import { noHealth, startingHealth } from '../health/health-state.js';
 import type { LaunchFailure } from '../launcher/outcome.js';
-import { createShimClient, type ShimClient, type ShimStatus } from '../launcher/shim-client.js';
-import type { RuntimeClock } from '../options.js';
-import { planExec, planLaunch, type ContainerPaths } from '../plan/container-plan.js';
+import { createShimClient, type ShimClient } from '../launcher/shim-client.js';
+import { planExec, type ContainerPaths } from '../plan/container-plan.js';
 import { signalNumber } from '../plan/signals.js';
-import type { ResolvedUser } from '../plan/users.js';
 import type {
   ContainerAttachment,
+  ContainerChange,
   ContainerConfig,
   ContainerExit,
+  ContainerFiles,
   ContainerState,
   ContainerStats,
   ExecConfig,
   ExecSession,
+  RestartPolicy,
   RuntimeEvent,
+  StopOptions,
 } from '../port.js';
-import { readFile } from 'node:fs/promises';
+import { isWantedAtStart, restartDelayMs } from '../restart/restart-policy.js';
 import { StartFailure } from '../start-failure.js';
 import { AttachQueue } from './attach-queue.js';
-import type { ContainerDisk, ContainerRecord } from './container-record.js';
+import { containerCgroup, measure, removeContainerCgroups } from './container-cgroup.js';
+import { hasHealthCheck, startHealthCheck } from './container-health.js';
+import type { ContainerRecord } from './container-record.js';
+import type { ContainerWorld } from './container-world.js';
 import { execSessionOf, makeExecId } from './exec-session.js';
-import { runProbe } from './health-probe.js';
-import { findUser, prepareMounts, writeNameFiles } from './launch-inputs.js';
-import { parseNetworkCounters } from './network-counters.js';
+import { findUser } from './launch-inputs.js';
+import { launchContainer, settledStatus, unreadableExit, type Launched } from './launching.js';
 import { NetworkHold } from './network-hold.js';
-import type { Node } from './node-facts.js';
+import { cannotRemove, doesNotEnd, isGone, isPaused, isRestarting, notRunning } from './refusals.js';
+import { RestartTimer } from './restart-timer.js';
 import { Turns } from './turns.js';
-
-export interface ContainerWorld {
-  disk: ContainerDisk;
-  launcher: LauncherClient;
-  clock: RuntimeClock;
-  node(): Node;
-  cgroupParent: string;
-  cpusetMems(): string | undefined;
-  emit(event: RuntimeEvent): void;
-  log(error: unknown, what: string): void;
-}
 
 const sigkill = 9;
 /** How long the kernel may take to end a killed container before its cgroup is killed, and then before giving up. */
 const killMsMax = 10_000;
-/** How long a plan may still be with the launcher after its agent died. */
-const launchSettleMs = 2_000;
-const launchSettleStepMs = 20;
-const failedBeforeExec = 128;
-const lostExitCode = 137;
 
 export class Container {
   readonly paths: ContainerPaths;
@@ -68,11 +59,14 @@ export class Container {
   #waiters: ((exit: ContainerExit) => void)[] = [];
   #endListeners = new Set<() => void>();
   #removed = false;
+  #paused = false;
+  readonly #restarts: RestartTimer;
 
   constructor(world: ContainerWorld, record: ContainerRecord) {
     this.#world = world;
     this.#record = record;
     this.#networkHold = new NetworkHold(world.clock);
+    this.#restarts = new RestartTimer(world.clock);
     this.paths = world.disk.pathsOf(record.config.id);
     this.#shim = createShimClient({ socketPath: this.paths.shimSocket, exitPath: this.paths.exitFile });
   }
@@ -90,14 +84,19 @@ export class Container {
   }
 
   state(): ContainerState {
-    const { config, phase, startedAtMs, exit, health } = this.#record;
+    const { config, phase, startedAtMs, exit, health, restart, lastFinishedAtMs } = this.#record;
     return {
       config,
       phase,
       pid: this.#pid,
       ...(startedAtMs === undefined ? {} : { startedAtMs }),
       ...(exit === undefined ? {} : { exit }),
+      ...(lastFinishedAtMs === undefined ? {} : { lastFinishedAtMs }),
       health,
+      paused: this.#paused,
+      restarting: this.#restarts.isWaiting,
+      restartCount: restart?.count ?? 0,
+      files: filesOf(this.paths),
     };
   }
 
@@ -109,7 +108,9 @@ export class Container {
         await this.#removeCgroups();
         return;
       }
-      let status = await this.#settledStatus().catch((error: unknown) => this.#unreadable(error));
+      let status = await settledStatus(this.#world, this.#shim, launching).catch((error: unknown) =>
+        unreadableExit(error, this.#world),
+      );
       if (status.phase === 'held') {
         const started = await this.#shim.start();
         status = started.ok
@@ -118,6 +119,7 @@ export class Container {
       }
       switch (status.phase) {
         case 'running':
+          this.#paused = await this.#freezer().isFrozen();
           return this.#becomeRunning(status.pid, status.startedAtMs, launching);
         case 'exited':
           return this.#becomeExited(status.exit);
@@ -129,95 +131,88 @@ export class Container {
     });
   }
 
-  /** An exit record that cannot be read: that it ended is certain, and why nobody knows is what there is to say. */
-  #unreadable(error: unknown): { phase: 'exited'; exit: ContainerExit } {
-    if (!isEnxameError(error) || error.code !== 'data-damaged') throw error;
-    const exit = {
-      exitCode: lostExitCode,
-      oomKilled: false,
-      finishedAtMs: this.#world.clock.nowMs(),
-      error: describeError(error),
-    };
-    return { phase: 'exited', exit };
-  }
-
-  /** A plan that its agent sent just before it died may be executed only now. */
-  async #settledStatus(): Promise<ShimStatus> {
-    const until = this.#world.clock.nowMs() + launchSettleMs;
-    for (;;) {
-      const status = await this.#shim.status();
-      if (status.phase !== 'gone' || !this.#record.launching || this.#world.clock.nowMs() >= until)
-        return status;
-      await this.#sleep(launchSettleStepMs);
-    }
-  }
-
   run(): Promise<ContainerState> {
     return this.#turns.take(async () => {
       this.#requirePresent();
       if (this.isRunning) return this.state();
-      this.#networkHold.release();
-      await this.#save({ launching: true });
-      const launched = await this.#launch();
-      if (!launched.ok) {
-        const exit = this.#exitOf(launched);
-        await this.#save({ launching: false, phase: 'exited', exit });
-        this.#settle(exit);
-        await this.#removeCgroups();
-        throw new StartFailure(launched);
-      }
-      await this.#becomeRunning(launched.pid, launched.startedAtMs, true);
-      return this.state();
+      this.#restarts.cancel();
+      this.#restarts.lastDelayMs = undefined;
+      return this.#start({ restart: { count: 0, stoppedByUser: false } });
     });
   }
 
-  async #launch(): Promise<{ ok: true; pid: number; startedAtMs: number } | LaunchFailure> {
-    const { config } = this;
-    const { node, launcher } = this.#world;
-    let plan;
+  async #start(change: Partial<ContainerRecord>): Promise<ContainerState> {
+    this.#networkHold.release();
+    await this.#save({ ...change, launching: true });
+    let launched: Launched;
     try {
-      const user = findUser(config, this.paths, config.user, config.groups);
-      plan = planLaunch({
-        config,
+      launched = await launchContainer({
+        world: this.#world,
+        config: this.config,
         paths: this.paths,
-        user,
-        cgroup: this.#cgroupPlan(),
-        node: node().facts,
-        thermalPaths: node().thermalPaths,
+        shim: this.#shim,
+        attaches: this.#attaches,
+        cgroup: () => this.#cgroupPlan(),
       });
-      await writeNameFiles(config, this.paths);
-      await prepareMounts(config);
     } catch (error) {
-      if (!isEnxameError(error)) throw error;
-      return { ok: false, step: 'plan', errno: 0, message: describeError(error), exitCode: failedBeforeExec };
+      if (isEnxameError(error) && error.code === 'unavailable') await this.#save({ launching: false });
+      throw error;
     }
-    const held = this.#attaches.isWanted;
-    try {
-      const outcome = await launcher.launch({ ...plan, shim: { ...plan.shim, held } });
-      if (!outcome.ok || !held) return outcome;
-    } catch (error) {
-      if (!isEnxameError(error) || error.code !== 'unavailable') throw error;
-      const status = await this.#settledStatus();
-      if (status.phase === 'running') return { ok: true, pid: status.pid, startedAtMs: status.startedAtMs };
-      if (status.phase !== 'held') {
-        await this.#save({ launching: false });
-        throw error;
-      }
+    if (!launched.ok) {
+      const exit = this.#exitOf(launched);
+      await this.#save({ launching: false, phase: 'exited', exit });
+      this.#settle(exit);
+      await this.#removeCgroups();
+      throw new StartFailure(launched);
     }
-    await this.#attaches.open(this.#shim);
-    return this.#shim.start();
+    await this.#becomeRunning(launched.pid, launched.startedAtMs, true);
+    return this.state();
+  }
+
+  /** The node has come up. */
+  resume(): void {
+    const { phase, exit, restart, startedAtMs } = this.#record;
+    if (phase !== 'exited' || exit === undefined || startedAtMs === undefined) return;
+    const wanted = isWantedAtStart({
+      policy: this.#policy,
+      restartCount: restart?.count ?? 0,
+      exitCode: exit.exitCode,
+      stoppedByUser: restart?.stoppedByUser ?? false,
+    });
+    if (wanted) this.#runAgainAfter(0);
+  }
+
+  get #policy(): RestartPolicy {
+    return this.config.restart ?? { name: 'no', retriesMax: 0 };
+  }
+
+  #runAgainAfter(delayMs: number): void {
+    this.#restarts.wait(delayMs, () => {
+      this.#turns
+        .take(async () => {
+          if (!this.#restarts.isWaiting || this.#removed || this.#world.disk.isClosed) return;
+          const count = (this.#record.restart?.count ?? 0) + 1;
+          try {
+            await this.#start({ restart: { count, stoppedByUser: false } });
+          } finally {
+            this.#restarts.cancel();
+          }
+        })
+        .catch((error: unknown) => this.#world.log(error, `run container ${this.id} again`));
+    });
   }
 
   async #becomeRunning(pid: number, startedAtMs: number, isNew: boolean): Promise<void> {
     const { config } = this;
-    const { health } = config;
-    const hasHealth = health !== undefined && probeCommand(health.test) !== undefined;
+    const hasHealth = hasHealthCheck(config);
     this.#pid = pid;
     if (config.network.mode === 'routed') this.#networkHold.take(pid);
     if (isNew) {
-      const { exit: _ended, ...before } = this.#record;
+      this.#paused = false;
+      const { exit: ended, ...before } = this.#record;
       this.#record = {
         ...before,
+        ...(ended === undefined ? {} : { lastFinishedAtMs: ended.finishedAtMs }),
         phase: 'running',
         launching: false,
         startedAtMs,
@@ -229,7 +224,7 @@ export class Container {
     }
     const run = ++this.#run;
     this.#watchExit(run);
-    if (hasHealth) this.#startHealth(startedAtMs);
+    this.#startHealth(startedAtMs);
     // Whoever asked to attach while the launch was under way has missed the held moment, and little else.
     await this.#attaches.open(this.#shim);
   }
@@ -237,7 +232,7 @@ export class Container {
   #watchExit(run: number): void {
     this.#shim
       .wait()
-      .catch((error: unknown) => this.#unreadable(error).exit)
+      .catch((error: unknown) => unreadableExit(error, this.#world).exit)
       .then((exit) =>
         this.#turns.take(async () => {
           if (run === this.#run && this.isRunning && !this.#world.disk.isClosed)
@@ -252,7 +247,16 @@ export class Container {
     this.#health = undefined;
     this.#pid = 0;
     this.#networkHold.releaseSoon();
-    const { health } = this.#record;
+    this.#paused = false;
+    const { health, startedAtMs, restart } = this.#record;
+    const delayMs = restartDelayMs({
+      policy: this.#policy,
+      restartCount: restart?.count ?? 0,
+      exitCode: exit.exitCode,
+      ranMs: exit.finishedAtMs - (startedAtMs ?? exit.finishedAtMs),
+      lastDelayMs: this.#restarts.lastDelayMs,
+      stoppedByUser: restart?.stoppedByUser ?? false,
+    });
     this.#record = {
       ...this.#record,
       phase: 'exited',
@@ -262,6 +266,7 @@ export class Container {
     };
     // The shim's own record of the exit is on disk: a full disk keeps nobody from hearing of it.
     await this.#saveQuietly();
+    if (delayMs !== undefined && this.#world.mayRestart()) this.#runAgainAfter(delayMs);
     if (exit.oomKilled) this.#emit({ type: 'oom' });
     this.#emit({ type: 'die', exit });
     this.#settle(exit);
@@ -289,16 +294,33 @@ export class Container {
     return () => this.#endListeners.delete(listener);
   }
 
-  async stop(options: { signal?: string; graceMs?: number }): Promise<ContainerExit> {
+  async stop(options: StopOptions): Promise<ContainerExit> {
     // A start that is under way comes first: then there is something to stop.
-    await this.#turns.take(async () => this.#requirePresent());
-    const { config, phase, exit } = this.#record;
-    if (phase === 'exited' && exit !== undefined) return exit;
+    const wasWaiting = await this.#turns.take(async () => {
+      this.#requirePresent();
+      if (options.nodeGoesDown !== true) await this.#noteUserStop();
+      const waited = this.#restarts.isWaiting;
+      this.#restarts.cancel();
+      return waited;
+    });
+    const { phase, exit } = this.#record;
+    if (phase === 'exited' && exit !== undefined) {
+      if (wasWaiting) this.#emit({ type: 'stop' });
+      return exit;
+    }
     if (phase === 'created')
       return { exitCode: 0, oomKilled: false, finishedAtMs: this.#world.clock.nowMs() };
+    const ended = await this.#endProcess(options);
+    this.#emit({ type: 'stop' });
+    return ended;
+  }
+
+  async #endProcess(options: StopOptions): Promise<ContainerExit> {
+    const { config } = this;
     const ended = this.wait();
     const graceMs = options.graceMs ?? config.stopGraceMs;
-    await this.#signal(options.signal ?? config.stopSignal);
+    await this.#signal(options.signal || config.stopSignal);
+    await this.#thaw();
     const first = await this.#within(ended, graceMs < 0 ? undefined : graceMs);
     if (first !== undefined) return first;
     await this.#signal('SIGKILL');
@@ -307,18 +329,92 @@ export class Container {
     await killAll(this.#world.node().cgroups, this.#world.cgroupParent, this.id);
     const third = await this.#within(ended, killMsMax);
     if (third !== undefined) return third;
-    throw new EnxameError(
-      'deadline-exceeded',
-      `container ${this.id.slice(0, 12)} did not end ${(2 * killMsMax) / 1000} s after SIGKILL`,
-    );
+    throw doesNotEnd(this.id, (2 * killMsMax) / 1000);
+  }
+
+  async restart(options: StopOptions): Promise<void> {
+    if (this.isRunning || this.#restarts.isWaiting) await this.stop(options);
+    await this.run();
+    this.#emit({ type: 'restart' });
   }
 
   async kill(signal: string): Promise<void> {
     const number = signalNumber(signal);
-    if (!this.isRunning) throw this.#notRunning();
+    if (!this.isRunning) {
+      if (!this.#restarts.isWaiting) throw notRunning(this.id);
+      await this.stop({});
+      return;
+    }
+    const ends = number === sigkill || number === signalNumber(this.config.stopSignal);
+    if (ends) await this.#turns.take(() => this.#noteUserStop());
+    const ended = this.wait();
     await this.#signal(signal);
+    if (ends) await this.#thaw();
     // Killed processes that the kernel has not ended yet would look alive to whoever asks next.
-    if (number === sigkill) await this.#within(this.wait(), killMsMax);
+    if (number === sigkill) await this.#within(ended, killMsMax);
+  }
+
+  /** Its policy no longer runs it again, also after this agent's end. */
+  async #noteUserStop(): Promise<void> {
+    if (this.#policy.name === 'no') return;
+    const { restart } = this.#record;
+    if (restart?.stoppedByUser !== true)
+      await this.#save({ restart: { count: restart?.count ?? 0, stoppedByUser: true } });
+  }
+
+  pause(): Promise<void> {
+    return this.#turns.take(async () => {
+      this.#requirePresent();
+      if (this.#restarts.isWaiting) throw isRestarting(this.id);
+      if (!this.isRunning) throw notRunning(this.id);
+      if (this.#paused) throw new EnxameError('conflict', `Container ${this.id} is already paused`);
+      await this.#freezer().freeze();
+      this.#paused = true;
+      this.#health?.stop();
+      this.#emit({ type: 'pause' });
+    });
+  }
+
+  unpause(): Promise<void> {
+    return this.#turns.take(async () => {
+      this.#requirePresent();
+      if (!this.#paused) throw new EnxameError('internal', `Container ${this.id} is not paused`);
+      await this.#thaw();
+    });
+  }
+
+  async #thaw(): Promise<void> {
+    if (!this.#paused) return;
+    await this.#freezer().thaw();
+    this.#paused = false;
+    if (this.isRunning) this.#startHealth(this.#record.startedAtMs ?? this.#world.clock.nowMs());
+    this.#emit({ type: 'unpause' });
+  }
+
+  #freezer(): Freezer {
+    const { node, cgroupParent } = this.#world;
+    return freezerOf(node().cgroups, cgroupParent, this.id, (ms) => this.#sleep(ms));
+  }
+
+  rename(name: string): Promise<void> {
+    return this.#turns.take(async () => {
+      this.#requirePresent();
+      const oldName = this.config.name;
+      await this.#save({ config: { ...this.config, name } });
+      this.#emit({ type: 'rename', oldName });
+    });
+  }
+
+  update(change: ContainerChange): Promise<void> {
+    return this.#turns.take(async () => {
+      this.#requirePresent();
+      const config = { ...this.config, ...change };
+      const cgroup = this.#cgroupPlan(config);
+      if (this.isRunning && change.resources !== undefined) await applyLimits(cgroup, await this.pids());
+      await this.#save({ config });
+      if (change.restart?.name === 'no') this.#restarts.cancel();
+      this.#emit({ type: 'update' });
+    });
   }
 
   /** To a container that has just ended: nothing. */
@@ -334,17 +430,12 @@ export class Container {
   remove(): Promise<void> {
     return this.#turns.take(async () => {
       this.#requirePresent();
-      if (this.isRunning) {
-        throw new EnxameError(
-          'conflict',
-          `cannot remove container "/${this.config.name}": container is running: stop the container before removing or force remove`,
-        );
-      }
+      if (this.isRunning || this.#restarts.isWaiting) throw cannotRemove(this.state());
       this.#networkHold.release();
       await this.#removeCgroups();
       await this.#world.disk.remove(this.id);
       this.#removed = true;
-      this.#attaches.refuse(this.#gone());
+      this.#attaches.refuse(isGone(this.id));
       this.#settle({
         exitCode: 0,
         oomKilled: false,
@@ -356,7 +447,9 @@ export class Container {
   }
 
   async exec(exec: ExecConfig): Promise<ExecSession> {
-    if (!this.isRunning) throw this.#notRunning();
+    if (this.#restarts.isWaiting) throw isRestarting(this.id);
+    if (!this.isRunning) throw notRunning(this.id);
+    if (this.#paused) throw isPaused(this.id);
     const user = findUser(
       this.config,
       this.paths,
@@ -376,7 +469,6 @@ export class Container {
     if (!outcome.ok) throw new StartFailure(outcome);
     const execId = exec.id ?? makeExecId();
     const { argv } = exec;
-    this.#emit({ type: 'exec_create', execId, argv });
     this.#emit({ type: 'exec_start', execId, argv });
     const session = execSessionOf(execId, outcome.session);
     session.exited.then(
@@ -392,70 +484,43 @@ export class Container {
   }
 
   async resize(size: { rows: number; columns: number }): Promise<void> {
-    if (!this.isRunning) throw this.#notRunning();
+    if (!this.isRunning) throw notRunning(this.id);
     await this.#shim.resize(size);
   }
 
   async stats(): Promise<ContainerStats> {
-    if (!this.isRunning) throw this.#notRunning();
-    const node = this.#world.node();
-    const [usage, devices] = await Promise.all([
-      readUsage(node.cgroups, this.#world.cgroupParent, this.id),
-      readFile(`/proc/${this.#pid}/net/dev`, 'utf8').catch(() => ''),
-    ]);
-    return {
-      atMs: this.#world.clock.nowMs(),
-      ...usage,
-      memoryLimitBytes: Math.min(usage.memoryLimitBytes ?? node.memoryBytes, node.memoryBytes),
-      network: this.config.network.mode === 'host' ? {} : parseNetworkCounters(devices),
-    };
+    if (!this.isRunning) throw notRunning(this.id);
+    return measure(this.#world, this.config, this.#pid);
+  }
+
+  /** Bytes it has written over its image. */
+  writtenBytes(): Promise<number> {
+    return folderSize(this.paths.upperDir);
   }
 
   pids(): Promise<number[]> {
-    if (!this.isRunning) return Promise.reject(this.#notRunning());
+    if (!this.isRunning) return Promise.reject(notRunning(this.id));
     return readPids(this.#world.node().cgroups, this.#world.cgroupParent, this.id);
   }
 
   /** Lets go without a trace: container and shim go on. */
   release(): void {
     this.#run++;
+    this.#restarts.cancel();
     this.#health?.stop();
     this.#networkHold.release();
     this.#attaches.refuse(new EnxameError('unavailable', 'the agent is ending'));
   }
 
   #startHealth(startedAtMs: number): void {
-    const { health } = this.config;
-    const argv = health === undefined ? undefined : probeCommand(health.test);
-    if (health === undefined || argv === undefined) return;
-    const { clock } = this.#world;
-    const exec: ExecConfig = {
-      argv,
-      env: [],
-      workdir: '',
-      user: '',
-      tty: false,
-      attachStdin: false,
-      privileged: false,
-    };
-    let user: ResolvedUser | undefined;
-    this.#health = new HealthMonitor({
-      health,
-      clock,
+    this.#health = startHealthCheck({
+      world: this.#world,
+      config: this.config,
+      paths: this.paths,
+      shim: this.#shim,
+      cgroup: () => this.#cgroupPlan(),
       startedAtMs,
       state: this.#record.health,
-      probe: async (timeoutMs) => {
-        user ??= findUser(this.config, this.paths, this.config.user, this.config.groups);
-        const plan = planExec({
-          container: this.config,
-          exec,
-          user,
-          cgroup: this.#cgroupPlan(),
-          node: this.#world.node().facts,
-          killOnDisconnect: true,
-        });
-        return runProbe({ shim: this.#shim, plan, clock, timeoutMs });
-      },
       onState: (state) => {
         const before = this.#record.health;
         const isNews = before.status !== state.status || before.failingStreak !== state.failingStreak;
@@ -463,33 +528,15 @@ export class Container {
         if (before.status !== state.status) this.#emit({ type: 'health', status: state.status });
         if (isNews) void this.#turns.take(() => this.#saveQuietly());
       },
-      onError: (error) => this.#world.log(error, `health check of container ${this.id}`),
-    });
-    this.#health.start();
-  }
-
-  #cgroupPlan(): CgroupPlan {
-    const { node, cgroupParent, cpusetMems } = this.#world;
-    const mems = cpusetMems();
-    return planCgroup({
-      layout: node().cgroups,
-      parent: cgroupParent,
-      id: this.id,
-      resources: this.config.resources,
-      privileged: this.config.security.privileged,
-      ...(mems === undefined ? {} : { cpusetMems: mems }),
     });
   }
 
-  async #removeCgroups(): Promise<void> {
-    const { node, cgroupParent } = this.#world;
-    try {
-      // Normally there is nobody left: the kernel ends a pid namespace with its first process.
-      await killAll(node().cgroups, cgroupParent, this.id);
-      await removeCgroups(node().cgroups, cgroupParent, this.id, (delayMs) => this.#sleep(delayMs));
-    } catch (error) {
-      this.#world.log(error, `remove the cgroups of container ${this.id}`);
-    }
+  #cgroupPlan(config: ContainerConfig = this.config): CgroupPlan {
+    return containerCgroup(this.#world, config);
+  }
+
+  #removeCgroups(): Promise<void> {
+    return removeContainerCgroups(this.#world, this.id);
   }
 
   #exitOf(failure: LaunchFailure): ContainerExit {
@@ -532,16 +579,12 @@ export class Container {
   }
 
   #requirePresent(): void {
-    if (this.#removed) throw this.#gone();
+    if (this.#removed) throw isGone(this.id);
   }
+}
 
-  #gone(): EnxameError {
-    return new EnxameError('not-found', `No such container: ${this.id}`);
-  }
-
-  #notRunning(): EnxameError {
-    return new EnxameError('conflict', `container ${this.id} is not running`);
-  }
+function filesOf({ nameFiles, logFile, upperDir, workDir, mountPoint }: ContainerPaths): ContainerFiles {
+  return { ...nameFiles, log: logFile, upperDir, workDir, mountPoint };
 }
 
 type EventDetail = RuntimeEvent extends infer Event

@@ -1,8 +1,8 @@
 /** Gathers from the node's disk what a plan needs: who the user is, and the container's name files. */
 import { EnxameError } from '#libs/model';
-import { readFile, stat, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { isMissing } from '../files/errno.js';
+import { errorCode, isMissing } from '../files/errno.js';
 import type { ContainerPaths } from '../plan/container-plan.js';
 import { LayeredRoot } from '../plan/layered-root.js';
 import { nameFilesOf } from '../plan/name-files.js';
@@ -39,6 +39,7 @@ export async function writeNameFiles(config: ContainerConfig, paths: ContainerPa
 export async function prepareMounts(config: ContainerConfig): Promise<void> {
   for (const mount of config.mounts) {
     if (mount.type === 'tmpfs') continue;
+    if (mount.type === 'bind' && mount.createSource === true) await makeSource(mount.source);
     if (!(await exists(mount.source))) {
       throw new EnxameError(
         'invalid-argument',
@@ -54,6 +55,19 @@ export async function prepareMounts(config: ContainerConfig): Promise<void> {
       dataDir: mount.source,
       stagingDir: join(dirname(dirname(mount.source)), '.copying'),
     });
+  }
+}
+
+async function makeSource(path: string): Promise<void> {
+  try {
+    await mkdir(path, { recursive: true });
+  } catch (error) {
+    if (errorCode(error) === 'EEXIST') return;
+    throw new EnxameError(
+      'failed-precondition',
+      `error while creating mount source path '${path}': ${error instanceof Error ? error.message : String(error)}`,
+      { cause: error },
+    );
   }
 }
 

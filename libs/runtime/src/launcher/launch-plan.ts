@@ -5,7 +5,7 @@
  * Who executes an operation follows from its kind, in list order within each group:
  *
  *   keeper, before the container exists   cgroup-directory, cgroup-write, device-program, cgroup-join, namespaces,
- *                                         stdio, log, oom-file
+ *                                         join-namespace, stdio, log, oom-file
  *   keeper, once its namespaces exist     interface, host-sysctl
  *   inside, before pivot-root             everything from root-propagation to pivot-root (targets resolve inside the root)
  *   inside, after pivot-root              rlimit ... exec; user, capabilities and seccomp in the order Linux needs
@@ -33,6 +33,7 @@ export type LaunchOperation =
   | CgroupJoin
   | DeviceProgram
   | Namespaces
+  | JoinNamespace
   | Stdio
   | LogFile
   | OomFile
@@ -94,7 +95,7 @@ export interface DeviceProgram {
 }
 
 /**
- * In a launch plan: made new. In an exec plan: entered. `pid` and `mount` must be true in a launch plan.
+ * In a launch plan: made new. In an exec plan: entered. `mount` must be true in a launch plan.
  * `network: false` is the node's own network.
  */
 export interface Namespaces {
@@ -105,6 +106,13 @@ export interface Namespaces {
   mount: boolean;
   uts: boolean;
   cgroup: boolean;
+}
+
+/** In a launch plan: a namespace of another process, instead of a new one. `path`: of `/proc/PID/ns`. */
+export interface JoinNamespace {
+  kind: 'join-namespace';
+  namespace: 'pid' | 'network' | 'ipc';
+  path: string;
 }
 
 /** With `tty` the container needs a devpts mount at /dev/pts. Without `stdin`, it reads /dev/null (or the idle tty). */
@@ -210,10 +218,12 @@ export interface FilesystemMount {
 export interface BindMount {
   kind: 'bind';
   source: string;
+  /** A place below `source`, resolved without leaving it. */
+  subpath?: string;
   target: string;
   recursive: boolean;
   flags: readonly MountFlag[];
-  propagation: 'private' | 'rprivate' | 'slave' | 'rslave';
+  propagation: 'private' | 'rprivate' | 'slave' | 'rslave' | 'shared' | 'rshared';
 }
 
 export interface Device {

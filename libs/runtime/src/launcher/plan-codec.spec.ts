@@ -72,6 +72,7 @@ const samples: { [K in LaunchOperation['kind']]: Extract<LaunchOperation, { kind
   environment: { kind: 'environment', variables: ['A=b'] },
   init: { kind: 'init' },
   exec: { kind: 'exec', argv: ['a', 'b'] },
+  'join-namespace': { kind: 'join-namespace', namespace: 'network', path: '/proc/1/ns/net' },
 };
 
 /** The C program's table, read from its source: `[OP_X] = {FIELD(STRING, ...), ...}`. */

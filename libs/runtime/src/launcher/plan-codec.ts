@@ -31,6 +31,18 @@ const mountAttributes = {
   nosymfollow: 0x200000,
 } as const satisfies Record<MountFlag, number>;
 
+const propagationKinds = {
+  private: 0n,
+  rprivate: 0n,
+  slave: 1n,
+  rslave: 1n,
+  shared: 2n,
+  rshared: 2n,
+} as const;
+
+/** CLONE_NEWPID, CLONE_NEWNET, CLONE_NEWIPC. */
+const namespaceFlags = { pid: 0x20000000n, network: 0x40000000n, ipc: 0x08000000n } as const;
+
 const deviceTypes = { character: 0n, block: 1n, fifo: 2n } as const;
 
 function flagBits(flags: readonly MountFlag[]): bigint {
@@ -88,8 +100,9 @@ const table: Table = {
       o.target,
       truth(o.recursive),
       flagBits(o.flags),
-      truth(o.propagation === 'slave' || o.propagation === 'rslave'),
-      truth(o.propagation === 'rprivate' || o.propagation === 'rslave'),
+      propagationKinds[o.propagation],
+      truth(o.propagation.startsWith('r')),
+      o.subpath ?? '',
     ],
   },
   device: {
@@ -125,6 +138,7 @@ const table: Table = {
   init: { opcode: 34, fields: () => [] },
   exec: { opcode: 35, fields: (o) => [o.argv] },
   'device-program': { opcode: 36, fields: (o) => [o.path, o.program] },
+  'join-namespace': { opcode: 37, fields: (o) => [o.path, namespaceFlags[o.namespace]] },
 };
 
 function encodeText(value: string, kind: string): Buffer {

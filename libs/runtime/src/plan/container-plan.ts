@@ -5,7 +5,8 @@ import type { ExecPlan, Interface, LaunchOperation, LaunchPlan } from '../launch
 import type { ContainerConfig, ExecConfig } from '../port.js';
 import { maskedPaths, readOnlyPaths } from '../sandbox/default-sandbox.js';
 import { environmentOf } from './environment.js';
-import { planMounts, rootPropagationOf, type NameFilePaths } from './mounts.js';
+import { planMounts, rootPropagationOf, type NameFilePaths, type SharedPlaces } from './mounts.js';
+import { enteredNamespaces, ownsNetwork, planNamespaces, type PidOf } from './namespaces.js';
 import { planProcess, type NodeFacts } from './process-plan.js';
 import type { ResolvedUser } from './users.js';
 
@@ -28,6 +29,10 @@ export interface PlanInput {
   node: NodeFacts;
   /** `/sys/devices/system/cpu/cpuN/thermal_throttle` of this machine. */
   thermalPaths: readonly string[];
+  /** For namespaces of other containers. */
+  pidOf: PidOf;
+  /** What comes from another container, or from the node, instead of being made. */
+  shared?: SharedPlaces;
 }
 
 const rowsDefault = 24;
@@ -45,7 +50,7 @@ export function planLaunch(input: PlanInput): LaunchPlan {
       ...cgroup.writes.map((write) => ({ kind: 'cgroup-write', ...write }) as const),
       ...cgroup.devicePrograms.map((rules) => ({ kind: 'device-program', ...rules }) as const),
       ...cgroup.joins.map((join) => ({ kind: 'cgroup-join', ...join }) as const),
-      namespacesOf(config),
+      ...planNamespaces(config, input.pidOf),
       {
         kind: 'stdio',
         tty: config.tty,
@@ -54,23 +59,19 @@ export function planLaunch(input: PlanInput): LaunchPlan {
         rows: rowsDefault,
         columns: columnsDefault,
       },
-      {
-        kind: 'log',
-        path: paths.logFile,
-        fileBytesMax: config.log.fileBytesMax,
-        filesMax: config.log.filesMax,
-      },
+      ...logOf(config, paths),
       ...(cgroup.oomFile === undefined ? [] : [{ kind: 'oom-file', path: cgroup.oomFile } as const]),
-      ...(config.network.mode === 'routed' ? interfacesOf(config) : []),
+      ...(config.network.mode === 'routed' && ownsNetwork(config) ? interfacesOf(config) : []),
       ...planRoot(input),
       ...planInside(input),
     ],
   };
 }
 
-function planRoot({ config, paths, cgroup, thermalPaths }: PlanInput): LaunchOperation[] {
-  const hidden = config.security.privileged ? [] : [...maskedPaths, ...thermalPaths];
-  const readOnly = config.security.privileged ? [] : readOnlyPaths;
+function planRoot({ config, paths, cgroup, thermalPaths, shared }: PlanInput): LaunchOperation[] {
+  const { privileged, maskedPaths: masked, readOnlyPaths: readOnlyAsked } = config.security;
+  const hidden = masked ?? (privileged ? [] : [...maskedPaths, ...thermalPaths]);
+  const readOnly = readOnlyAsked ?? (privileged ? [] : readOnlyPaths);
   return [
     { kind: 'root-propagation', propagation: rootPropagationOf(config.mounts) },
     {
@@ -81,7 +82,7 @@ function planRoot({ config, paths, cgroup, thermalPaths }: PlanInput): LaunchOpe
       mountPoint: paths.mountPoint,
       options: overlayOptions,
     },
-    ...planMounts(config, cgroup, paths.nameFiles),
+    ...planMounts(config, cgroup, { nameFiles: paths.nameFiles, ...shared }),
     ...hidden.map((path) => ({ kind: 'mask', path }) as const),
     ...readOnly.map((path) => ({ kind: 'read-only-path', path }) as const),
     { kind: 'pivot-root', readOnly: config.readOnlyRootfs },
@@ -89,9 +90,12 @@ function planRoot({ config, paths, cgroup, thermalPaths }: PlanInput): LaunchOpe
 }
 
 function planInside({ config, user, node }: PlanInput): LaunchOperation[] {
-  const ownNetwork = config.network.mode !== 'host';
+  const ownNetwork = ownsNetwork(config);
+  const ownName = config.namespaces?.uts !== 'host';
   return [
-    { kind: 'hostname', name: config.hostname, domainName: '' },
+    ...(ownName
+      ? [{ kind: 'hostname', name: config.hostname, domainName: config.domainName ?? '' } as const]
+      : []),
     ...(ownNetwork ? defaultSysctls : []),
     ...Object.entries(config.sysctls).map(
       ([name, value]) =>
@@ -131,7 +135,7 @@ export function planExec(input: {
     killOnDisconnect: input.killOnDisconnect,
     operations: [
       ...cgroup.joins.map((join) => ({ kind: 'cgroup-join', ...join }) as const),
-      namespacesOf(container),
+      enteredNamespaces(container),
       {
         kind: 'stdio',
         tty: exec.tty,
@@ -159,16 +163,9 @@ export function planExec(input: {
   };
 }
 
-function namespacesOf(config: ContainerConfig): LaunchOperation {
-  return {
-    kind: 'namespaces',
-    pid: true,
-    network: config.network.mode !== 'host',
-    ipc: true,
-    mount: true,
-    uts: true,
-    cgroup: true,
-  };
+function logOf({ log }: ContainerConfig, { logFile }: ContainerPaths): LaunchOperation[] {
+  if (log.driver === 'none') return [];
+  return [{ kind: 'log', path: logFile, fileBytesMax: log.fileBytesMax, filesMax: log.filesMax }];
 }
 
 function interfacesOf(config: ContainerConfig): Interface[] {

@@ -1,8 +1,14 @@
 /** What a container sees beside its image: default file systems, its name files, and the mounts asked for. */
 import { EnxameError } from '#libs/model';
 import type { CgroupPlan } from '../cgroup/cgroup-plan.js';
-import type { BindMount, FilesystemMount, LaunchOperation, MountFlag } from '../launcher/launch-plan.js';
-import type { ContainerConfig, ContainerMount } from '../port.js';
+import type {
+  BindMount,
+  Device,
+  FilesystemMount,
+  LaunchOperation,
+  MountFlag,
+} from '../launcher/launch-plan.js';
+import type { ContainerConfig, ContainerDevice, ContainerMount } from '../port.js';
 import { defaultDevices, defaultMounts, defaultSymlinks } from '../sandbox/default-sandbox.js';
 
 export interface NameFilePaths {
@@ -11,12 +17,20 @@ export interface NameFilePaths {
   resolvConf: string;
 }
 
+export interface SharedPlaces {
+  /** Folder of the node that is /dev/shm; absent: a tmpfs of the container's own. */
+  shmSource?: string;
+  /** More device nodes, for privileged containers: all of the node's. */
+  devices?: readonly Device[];
+}
+
 /** In the order they are made: outer folders before what lies inside them. */
 export function planMounts(
   config: ContainerConfig,
   cgroup: CgroupPlan,
-  nameFiles: NameFilePaths,
+  places: SharedPlaces & { nameFiles: NameFilePaths },
 ): LaunchOperation[] {
+  const { nameFiles, shmSource, devices = [] } = places;
   const { privileged } = config.security;
   const asked = new Set(config.mounts.map((mount) => trimmed(mount.target)));
   const isFree = (mount: { target: string }): boolean => !asked.has(mount.target);
@@ -26,14 +40,29 @@ export function planMounts(
     bind(nameFiles.hosts, '/etc/hosts'),
   ];
   return [
-    ...defaultMounts({ shmBytes: config.shmBytes, privileged }).filter(isFree),
+    ...defaultMounts({ shmBytes: config.shmBytes, privileged })
+      .filter(isFree)
+      .filter(({ target }) => shmSource === undefined || target !== shmPath),
+    ...(shmSource !== undefined && isFree({ target: shmPath }) ? [bind(shmSource, shmPath)] : []),
     ...cgroupMounts(cgroup, privileged),
     ...defaultDevices,
+    ...[...devices, ...(config.devices ?? []).map(deviceOf)].filter(isNoDefault),
     ...defaultSymlinks,
     ...names.filter(isFree),
     ...[...config.mounts].sort(byDepth).map((mount) => mountOf(mount)),
     ...(config.tty ? [{ kind: 'console' } as const] : []),
   ];
+}
+
+const shmPath = '/dev/shm';
+const defaultDevicePaths = new Set(defaultDevices.map(({ path }) => path));
+
+function isNoDefault({ path }: Device): boolean {
+  return !defaultDevicePaths.has(path);
+}
+
+function deviceOf({ access: _access, ...device }: ContainerDevice): Device {
+  return { kind: 'device', ...device };
 }
 
 /** v1 has one mount per controller, on a small tmpfs of their own; v2 has one. */
@@ -72,20 +101,36 @@ function mountOf(mount: ContainerMount): LaunchOperation {
         propagation: propagationOf(mount.propagation),
       };
     case 'volume':
-      return bind(mount.source, mount.target, mount.readOnly);
-    case 'tmpfs':
       return {
-        kind: 'mount',
-        type: 'tmpfs',
-        source: 'tmpfs',
-        target: mount.target,
-        flags: ['nosuid', 'noexec', 'nodev', ...(mount.readOnly ? (['read-only'] as const) : [])],
-        options: [
-          `mode=${(mount.mode ?? 0o1777).toString(8)}`,
-          ...(mount.bytesMax === undefined ? [] : [`size=${mount.bytesMax}`]),
-        ],
+        ...bind(mount.source, mount.target, mount.readOnly),
+        ...(mount.subpath === undefined ? {} : { subpath: mount.subpath }),
       };
+    case 'tmpfs':
+      return tmpfs(mount);
   }
+}
+
+/** Docker's flags unless an option takes one back. */
+function tmpfs(mount: Extract<ContainerMount, { type: 'tmpfs' }>): FilesystemMount {
+  const options = mount.options ?? [];
+  const flags: MountFlag[] = [];
+  if (!options.includes('suid')) flags.push('nosuid');
+  if (!options.includes('dev')) flags.push('nodev');
+  if (!options.includes('exec')) flags.push('noexec');
+  if (options.includes('noatime')) flags.push('noatime');
+  if (mount.readOnly) flags.push('read-only');
+  return {
+    kind: 'mount',
+    type: 'tmpfs',
+    source: 'tmpfs',
+    target: mount.target,
+    flags,
+    options: [
+      `mode=${(mount.mode ?? 0o1777).toString(8)}`,
+      ...(mount.bytesMax === undefined ? [] : [`size=${mount.bytesMax}`]),
+      ...options.filter((option) => /^(uid|gid|nr_inodes|nr_blocks|mpol)=/.test(option)),
+    ],
+  };
 }
 
 /** Mounts of the node that come later show in a container only when a bind asks for (r)slave. */
@@ -105,12 +150,11 @@ function propagationOf(propagation: string | undefined): BindMount['propagation'
     case 'private':
     case 'slave':
     case 'rslave':
+    case 'shared':
+    case 'rshared':
       return propagation;
     default:
-      throw new EnxameError(
-        'not-implemented',
-        `bind propagation ${propagation} is not available in this version`,
-      );
+      throw new EnxameError('invalid-argument', `invalid propagation mode: ${propagation}`);
   }
 }
 

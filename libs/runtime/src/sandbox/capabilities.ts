@@ -96,6 +96,16 @@ function canonicalName(name: string, what: string): string {
   return full;
 }
 
+/** Throws `invalid-argument` for a name Linux does not have. */
+export function checkCapabilities(field: string, list: readonly string[]): void {
+  for (const name of list) {
+    const upper = name.toUpperCase();
+    const full = upper === 'ALL' || upper.startsWith('CAP_') ? upper : `CAP_${upper}`;
+    if (full !== 'ALL' && !numbers.has(full))
+      throw new EnxameError('invalid-argument', `invalid ${field}: unknown capability: "${full}"`);
+  }
+}
+
 /** Bit n is capability n. */
 export function capabilityMask(capabilities: readonly string[]): bigint {
   let mask = 0n;

@@ -4,6 +4,7 @@ import { mkdir, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { writeFileAtomic } from '../files/atomic-file.js';
 import { isMissing } from '../files/errno.js';
+import { checkVolumeOptions, sameOrConflict } from './volume-options.js';
 
 export interface LocalVolume {
   name: string;
@@ -13,16 +14,23 @@ export interface LocalVolume {
   createdAtMs: number;
   /** Made without a name of its own, for one container. */
   anonymous: boolean;
+  /** `type`, `o`, `device`: what is mounted there. Absent: the folder itself is the volume. */
+  options?: Record<string, string>;
+}
+
+export interface VolumeRequest {
+  name: string;
+  labels?: Record<string, string>;
+  anonymous?: boolean;
+  /** `local` is the only one. */
+  driver?: string;
+  options?: Record<string, string>;
 }
 
 export interface VolumeStore {
   start(): Promise<void>;
   /** Makes it, or gives the one there is. `invalid-argument` for a bad name. */
-  create(options: {
-    name: string;
-    labels?: Record<string, string>;
-    anonymous?: boolean;
-  }): Promise<LocalVolume>;
+  create(request: VolumeRequest): Promise<LocalVolume>;
   get(name: string): LocalVolume | undefined;
   list(): LocalVolume[];
   /** Where a volume of this name is or would be. */
@@ -84,28 +92,28 @@ class FolderVolumeStore implements VolumeStore {
       labels: record.labels ?? {},
       createdAtMs: record.createdAtMs ?? Math.round((await stat(folder)).birthtimeMs),
       anonymous: record.anonymous ?? false,
+      ...(record.options === undefined ? {} : { options: record.options }),
     });
   }
 
-  create(options: {
-    name: string;
-    labels?: Record<string, string>;
-    anonymous?: boolean;
-  }): Promise<LocalVolume> {
-    const { name } = options;
+  async create(request: VolumeRequest): Promise<LocalVolume> {
+    const { name, driver = 'local', options = {} } = request;
+    if (driver !== 'local' && driver !== '') {
+      throw new EnxameError(
+        'not-found',
+        `error looking up volume plugin ${driver}: plugin "${driver}" not found`,
+      );
+    }
     const there = this.#volumes.get(name) ?? this.#making.get(name);
-    if (there !== undefined) return Promise.resolve(there);
-    const made = this.#make(options).finally(() => this.#making.delete(name));
+    if (there !== undefined) return sameOrConflict(await there, options);
+    checkVolumeOptions(options);
+    const made = this.#make(request).finally(() => this.#making.delete(name));
     this.#making.set(name, made);
     return made;
   }
 
-  async #make(options: {
-    name: string;
-    labels?: Record<string, string>;
-    anonymous?: boolean;
-  }): Promise<LocalVolume> {
-    const { name } = options;
+  async #make(request: VolumeRequest): Promise<LocalVolume> {
+    const { name, options = {} } = request;
     if (!namePattern.test(name) || name.length > nameLengthMax) {
       throw new EnxameError(
         'invalid-argument',
@@ -115,9 +123,10 @@ class FolderVolumeStore implements VolumeStore {
     const volume: LocalVolume = {
       name,
       source: this.sourceOf(name),
-      labels: options.labels ?? {},
+      labels: request.labels ?? {},
       createdAtMs: this.#nowMs(),
-      anonymous: options.anonymous ?? false,
+      anonymous: request.anonymous ?? false,
+      ...(Object.keys(options).length === 0 ? {} : { options }),
     };
     await mkdir(volume.source, { recursive: true, mode: 0o755 });
     await writeFileAtomic(join(this.#folder, name, recordFile), JSON.stringify(volume));

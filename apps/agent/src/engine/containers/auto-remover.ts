@@ -1,5 +1,5 @@
 /** Removes containers made with `--rm` once they have ended, also those that ended while no agent ran. */
-import type { ContainerId } from '#libs/model';
+import { isEnxameError, type ContainerId } from '#libs/model';
 import type { ContainerConfig, ContainerRuntime, VolumeStore } from '#libs/runtime';
 
 export interface AutoRemoverOptions {
@@ -31,7 +31,7 @@ export class AutoRemover {
   afterEnd(id: ContainerId): void {
     const { runtime, log } = this.#options;
     const state = runtime.get(id);
-    if (state === undefined || !isAutoRemoved(state.config)) return;
+    if (state === undefined || state.restarting || !isAutoRemoved(state.config)) return;
     runtime
       .remove(id)
       .then(() => this.removeAnonymousVolumes(state.config))
@@ -40,13 +40,15 @@ export class AutoRemover {
       });
   }
 
-  async removeAnonymousVolumes(config: ContainerConfig): Promise<void> {
+  /** `quietly`: those that another container uses stay without a word. */
+  async removeAnonymousVolumes(config: ContainerConfig, options: { quietly?: boolean } = {}): Promise<void> {
     const { volumes, log } = this.#options;
     for (const mount of config.mounts) {
       if (mount.type !== 'volume' || volumes.get(mount.name)?.anonymous !== true) continue;
       try {
         await volumes.remove(mount.name);
       } catch (error) {
+        if (isEnxameError(error) && (error.code === 'conflict' || options.quietly)) continue;
         log(error, `remove volume ${mount.name} of container ${config.id}`);
       }
     }

@@ -39,9 +39,11 @@ describe('container routes', function () {
       runtime: fixture.runtime,
       volumes,
       images: {
-        find: (reference) => (reference === 'box:1' ? (image as never) : undefined),
+        find: (reference) => (['box:1', image.id].includes(reference) ? (image as never) : undefined),
         rootLayers: async () => [fixture.layer],
+        list: () => [image as never],
       },
+      notify: () => undefined,
       nowMs: () => Date.now(),
       log: (error, what) => fixture.errors.push(`${what}: ${String(error)}`),
     });
@@ -137,7 +139,7 @@ describe('container routes', function () {
     expect(body).to.deep.include({ Id: id, Name: '/web', Path: '/bin/sh', Args: ['-c', 'exit 3'] });
     expect(body['State']).to.deep.include({ Status: 'exited', ExitCode: 3, Running: false });
     expect(body['Config']).to.deep.include({
-      Env: ['FROM=image', 'A=b'],
+      Env: ['A=b', 'FROM=image'],
       Labels: { k: 'v' },
       Image: 'box:1',
     });
@@ -278,13 +280,20 @@ describe('container routes', function () {
       return [status, body.message ?? ''];
     };
     const table: [object, object, number, string][] = [
-      [{}, { Privileged: true }, 501, 'HostConfig.Privileged'],
       [{}, { PortBindings: { '80/tcp': [{ HostPort: '80' }] } }, 501, 'HostConfig.PortBindings'],
-      [{}, { RestartPolicy: { Name: 'always' } }, 501, 'HostConfig.RestartPolicy'],
-      [{}, { MaskedPaths: [] }, 501, 'HostConfig.MaskedPaths'],
-      [{ OnBuild: ['x'] }, {}, 501, 'OnBuild'],
-      [{}, { NetworkMode: 'mine' }, 501, 'network "mine"'],
-      [{ Image: 'nope' }, {}, 404, 'No such image: nope'],
+      [{}, { RestartPolicy: { Name: 'often' } }, 400, "unknown policy 'often'"],
+      [{}, { RestartPolicy: { Name: 'always' }, AutoRemove: true }, 400, "can't create 'AutoRemove'"],
+      [{}, { CapAdd: ['FLY'] }, 400, 'unknown capability: "CAP_FLY"'],
+      [{}, { PidMode: 'container:nobody' }, 404, 'No such container: nobody'],
+      [{}, { UTSMode: 'theirs' }, 400, 'invalid UTS mode: theirs'],
+      [{}, { Runtime: 'runsc' }, 400, 'unknown or invalid runtime name: runsc'],
+      [{}, { LogConfig: { Type: 'paper' } }, 400, "no log driver named 'paper'"],
+      [{}, { SecurityOpt: ['speed=high'] }, 400, 'invalid --security-opt'],
+      [{}, { MemorySwap: 64 << 20 }, 400, 'You should always set the Memory limit'],
+      [{}, { CpusetCpus: '0-99' }, 400, 'Requested CPUs are not available'],
+      [{ Healthcheck: { Interval: 5 } }, {}, 400, 'Interval in Healthcheck cannot be less than 1ms'],
+      [{}, { NetworkMode: 'mine' }, 404, 'network mine not found'],
+      [{ Image: 'nope' }, {}, 404, 'No such image: nope:latest'],
       [{ Env: 'A=b' }, {}, 400, 'invalid Env'],
       [{}, { Memory: 1024 }, 400, 'Minimum memory limit'],
       [{}, { Memory: '1g' }, 400, 'invalid HostConfig.Memory'],

@@ -1,15 +1,19 @@
 /** `POST /containers/create`. */
 import { validateBody, type Route } from '#libs/docker-api';
 import { EnxameError, isEnxameError, type ContainerId } from '#libs/model';
-import type { ContainerNetwork } from '#libs/runtime';
+import type { ContainerConfig, ContainerMount, ContainerNetwork } from '#libs/runtime';
 import { randomBytes } from 'node:crypto';
-import { ContainerCreateDto, type HostConfigDto } from './container-create.dto.js';
+import { availableParallelism, hostname } from 'node:os';
+import { existingContainer } from './container-lookup.js';
 import { randomContainerName } from './container-name.js';
-import { configOf, hostLineOf } from './create-request.js';
 import { defaultNetworkName } from './default-network.js';
 import type { ContainerRouteDependencies } from './dependencies.js';
-import { refuseMissingFields } from './missing-fields.js';
-import { mountsOf } from './mount-requests.js';
+import { checkRequest, configOf, hostLineOf } from './request/container-config.js';
+import { ContainerCreateDto, type HostConfigDto } from './request/create-body.dto.js';
+import { mountsOf } from './request/mount-requests.js';
+import { containerOf, namespacesOf } from './request/namespaces.js';
+import { checkPlatform } from './request/platform.js';
+import { warningsOf } from './request/resources.js';
 
 const idBytes = 32;
 const nameAttemptsMax = 8;
@@ -19,9 +23,11 @@ export function createRoute(deps: ContainerRouteDependencies): Route {
     method: 'POST',
     path: '/containers/create',
     async handler(request, response) {
-      const name = request.query.get('name')?.replace(/^\//, '');
-      const id = await createContainer(deps, await request.json(), name);
-      response.json(201, { Id: id, Warnings: [] });
+      const made = await createContainer(deps, await request.json(), {
+        name: request.query.get('name')?.replace(/^\//, ''),
+        platform: request.query.get('platform') ?? '',
+      });
+      response.json(201, { Id: made.id, Warnings: made.warnings });
     },
   };
 }
@@ -30,51 +36,88 @@ export function createRoute(deps: ContainerRouteDependencies): Route {
 export async function createContainer(
   deps: ContainerRouteDependencies,
   raw: unknown,
-  name: string | undefined,
-): Promise<ContainerId> {
-  const { runtime, images, volumes } = deps;
+  options: { name?: string | undefined; platform?: string } = {},
+): Promise<{ id: ContainerId; warnings: string[] }> {
+  const { images, volumes, runtime } = deps;
+  if (raw === undefined || raw === null)
+    throw new EnxameError('invalid-argument', 'config cannot be empty in order to create a container');
   const body = validateBody(ContainerCreateDto, raw);
-  refuseMissingFields(raw);
-  const restart = body.HostConfig?.RestartPolicy?.Name;
-  if (restart && restart !== 'no') {
-    throw new EnxameError(
-      'not-implemented',
-      `HostConfig.RestartPolicy ${restart} is not available in this version: services restart their tasks`,
-    );
-  }
-  const image = images.find(body.Image);
-  if (image === undefined) throw new EnxameError('not-found', `No such image: ${body.Image}`);
+  const host = body.HostConfig ?? {};
+  checkRequest(body);
+  const reference = body.Image ?? '';
+  const image = images.find(reference);
+  if (image === undefined) throw new EnxameError('not-found', `No such image: ${tagged(reference)}`);
+  checkPlatform(options.platform ?? '', reference, image);
+  const find = (name: string): ContainerConfig => existingContainer(runtime, name).config;
+  const namespaces = namespacesOf(body, host, find);
   const id = randomBytes(idBytes).toString('hex') as ContainerId;
+  const before = new Set(volumes.list().map(({ name }) => name));
   const mounts = await mountsOf({
-    host: body.HostConfig ?? {},
+    host,
     volumeTargets: [...Object.keys(body.Volumes ?? {}), ...Object.keys(image.config.Volumes ?? {})],
     volumes,
+    find,
   });
-  const rootLayers = await images.rootLayers(image.id);
-  const base = {
-    body,
-    raw: raw as Record<string, unknown>,
-    id,
-    image,
-    rootLayers,
-    mounts,
-    network: networkOf(deps, id, body.HostConfig ?? {}),
-    createdAtMs: deps.nowMs(),
-  };
   try {
-    for (let attempt = 0; ; attempt++) {
-      try {
-        await runtime.create(configOf({ ...base, name: name || randomContainerName(Math.random, attempt) }));
-        break;
-      } catch (error) {
-        const isTaken = isEnxameError(error) && error.code === 'conflict';
-        if (name || !isTaken || attempt === nameAttemptsMax) throw error;
-      }
-    }
+    const base = {
+      body,
+      id,
+      image,
+      rootLayers: await images.rootLayers(image.id),
+      mounts,
+      namespaces,
+      machine: { cpus: availableParallelism(), hostname: hostname() },
+      network: networkOf(deps, id, host),
+      createdAtMs: deps.nowMs(),
+    };
+    await createNamed(deps, options.name, (name) => configOf({ ...base, name }));
+  } catch (error) {
+    await dropVolumes(deps, mounts, before);
+    throw error;
   } finally {
     deps.defaultNetwork?.settled(id);
   }
-  return id;
+  return { id, warnings: warningsOf(host) };
+}
+
+/** A name of the node's own choice may be taken: another one is tried then. */
+async function createNamed(
+  { runtime }: ContainerRouteDependencies,
+  given: string | undefined,
+  config: (name: string) => ContainerConfig,
+): Promise<void> {
+  for (let attempt = 0; ; attempt++) {
+    try {
+      await runtime.create(config(given || randomContainerName(Math.random, attempt)));
+      return;
+    } catch (error) {
+      const isTaken = isEnxameError(error) && error.code === 'conflict';
+      if (given || !isTaken || attempt === nameAttemptsMax) throw error;
+    }
+  }
+}
+
+/** Anonymous volumes of a container that was not made after all. */
+async function dropVolumes(
+  { volumes, log }: ContainerRouteDependencies,
+  mounts: readonly ContainerMount[],
+  before: ReadonlySet<string>,
+): Promise<void> {
+  for (const mount of mounts) {
+    if (mount.type !== 'volume' || before.has(mount.name)) continue;
+    if (volumes.get(mount.name)?.anonymous !== true) continue;
+    try {
+      await volumes.remove(mount.name);
+    } catch (error) {
+      log(error, `remove volume ${mount.name} of a container that was refused`);
+    }
+  }
+}
+
+/** As Docker names it when nobody said a tag. */
+function tagged(reference: string): string {
+  const last = reference.slice(reference.lastIndexOf('/') + 1);
+  return last.includes(':') || last.includes('@') ? reference : `${reference}:latest`;
 }
 
 function networkOf(
@@ -82,26 +125,33 @@ function networkOf(
   id: ContainerId,
   host: HostConfigDto,
 ): ContainerNetwork {
+  const mode = host.NetworkMode || 'default';
+  const joins = containerOf(mode) !== undefined;
+  const attached =
+    (mode === 'default' || mode === defaultNetworkName) && defaultNetwork !== undefined
+      ? defaultNetwork.attach(id)
+      : undefined;
+  const gateway = attached?.interfaces[0]?.gateway ?? '127.0.0.1';
   const names = {
     searchDomains: host.DnsSearch ?? [],
     resolverOptions: host.DnsOptions ?? [],
-    hosts: (host.ExtraHosts ?? []).map(hostLineOf),
+    hosts: (host.ExtraHosts ?? []).map((text) => hostLineOf(text, gateway)),
   };
-  const mode = host.NetworkMode || 'default';
-  if (mode === 'none' || mode === 'host') {
-    return { mode, interfaces: [], nameservers: host.Dns ?? [], ...names };
-  }
-  if ((mode === 'default' || mode === defaultNetworkName) && defaultNetwork !== undefined) {
-    const { interfaces, nameservers } = defaultNetwork.attach(id);
+  if (mode === 'none' || mode === 'host' || joins) {
     return {
-      mode: 'routed',
-      interfaces,
-      nameservers: host.Dns?.length ? host.Dns : nameservers,
+      mode: joins ? 'none' : mode === 'host' ? 'host' : 'none',
+      interfaces: [],
+      nameservers: host.Dns ?? [],
       ...names,
     };
   }
-  throw new EnxameError(
-    'not-implemented',
-    `containers outside services in the network "${mode}" are not available in this version: use --network bridge, none or host, or a service`,
-  );
+  if (attached !== undefined) {
+    return {
+      mode: 'routed',
+      interfaces: attached.interfaces,
+      nameservers: host.Dns?.length ? host.Dns : attached.nameservers,
+      ...names,
+    };
+  }
+  throw new EnxameError('not-found', `network ${mode} not found`);
 }

@@ -2,15 +2,17 @@ import type { ImageStore } from '#libs/images';
 import type { ContainerRuntime, VolumeStore } from '#libs/runtime';
 import type { DefaultNetwork } from './default-network.js';
 import type { ExecTable } from './exec-table.js';
+import type { Notify } from './notices.js';
 
 /** What the container, exec and volume routes of a node work with. */
 export interface ContainerRouteDependencies {
   runtime: ContainerRuntime;
-  images: Pick<ImageStore, 'find' | 'rootLayers'>;
+  images: Pick<ImageStore, 'find' | 'rootLayers' | 'list'>;
   volumes: VolumeStore;
   execs: ExecTable;
   /** Where `docker run` puts a container. Absent: only the networks `none` and `host` are there. */
   defaultNetwork?: DefaultNetwork;
+  notify: Notify;
   nowMs(): number;
   log(error: unknown, what: string): void;
 }

@@ -17,8 +17,14 @@ export function execRoutes(deps: ContainerRouteDependencies): Route[] {
       method: 'POST',
       path: '/containers/:id/exec',
       async handler(request, response) {
-        const { config, phase } = existingContainer(runtime, request.params['id']);
+        const { config, phase, paused } = existingContainer(runtime, request.params['id']);
         const body = validateBody(ExecCreateDto, await request.json());
+        if (paused) {
+          throw new EnxameError(
+            'conflict',
+            `Container ${config.id} is paused, unpause the container before exec`,
+          );
+        }
         if (phase !== 'running') throw new EnxameError('conflict', `container ${config.id} is not running`);
         parseDetachKeys(body.DetachKeys ?? '');
         const entry = execs.add({
@@ -35,6 +41,12 @@ export function execRoutes(deps: ContainerRouteDependencies): Route[] {
           attachStdout: body.AttachStdout ?? false,
           attachStderr: body.AttachStderr ?? false,
           detachKeys: body.DetachKeys ?? '',
+        });
+        deps.notify({
+          type: 'container',
+          action: `exec_create: ${body.Cmd.join(' ')}`,
+          id: config.id,
+          attributes: { execID: entry.id },
         });
         response.json(201, { Id: entry.id });
       },

@@ -3,6 +3,7 @@ import type { Route } from '#libs/docker-api';
 import type { ContainerId } from '#libs/model';
 import { attachRoute } from './attach-route.js';
 import { AutoRemover } from './auto-remover.js';
+import { changeRoutes } from './change-routes.js';
 import { findContainer } from './container-lookup.js';
 import { createContainer, createRoute } from './create-route.js';
 import type { ContainerRouteDependencies } from './dependencies.js';
@@ -33,7 +34,7 @@ export function createContainerEngine(options: Omit<ContainerRouteDependencies, 
   let stopWatching: (() => void) | undefined;
   return {
     routes: containerRoutes(deps, remover),
-    create: (body) => createContainer(deps, body, undefined),
+    create: (body) => createContainer(deps, body).then(({ id }) => id),
     local: {
       hasContainer(reference) {
         try {
@@ -47,6 +48,7 @@ export function createContainerEngine(options: Omit<ContainerRouteDependencies, 
     },
     start() {
       remover.start();
+      options.runtime.resume().catch((error: unknown) => options.log(error, 'run containers again'));
       stopWatching = options.runtime.watch((event) => {
         if (event.type === 'destroy') execs.forget(event.id);
       });
@@ -63,6 +65,7 @@ export function containerRoutes(deps: ContainerRouteDependencies, remover: AutoR
     ...listRoutes(deps),
     createRoute(deps),
     ...lifecycleRoutes(deps, remover),
+    ...changeRoutes(deps, remover),
     attachRoute(deps),
     logRoute(deps),
     ...execRoutes(deps),

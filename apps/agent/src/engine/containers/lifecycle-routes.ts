@@ -1,7 +1,7 @@
 /** Starting, stopping, waiting for and removing a container. */
 import { queryFlag, type Route } from '#libs/docker-api';
-import { EnxameError, type ContainerId } from '#libs/model';
-import type { ContainerExit, ContainerRuntime } from '#libs/runtime';
+import { EnxameError, isEnxameError, type ContainerId } from '#libs/model';
+import type { ContainerExit, ContainerRuntime, ContainerState } from '#libs/runtime';
 import type { AutoRemover } from './auto-remover.js';
 import { existingContainer } from './container-lookup.js';
 import type { ContainerRouteDependencies } from './dependencies.js';
@@ -15,12 +15,15 @@ export function lifecycleRoutes(deps: ContainerRouteDependencies, remover: AutoR
       method: 'POST',
       path: '/containers/:id/start',
       async handler(request, response) {
-        const { config, phase } = existingContainer(runtime, request.params['id']);
-        if (phase === 'running') return response.empty(304);
+        const state = existingContainer(runtime, request.params['id']);
+        const { id } = state.config;
+        if (state.paused)
+          throw new EnxameError('conflict', 'cannot start a paused container, try unpause instead');
+        if (isUp(state)) return response.empty(304);
         try {
-          await runtime.run(config.id);
+          await runtime.run(id);
         } catch (error) {
-          remover.afterEnd(config.id);
+          remover.afterEnd(id);
           throw error;
         }
         response.empty(204);
@@ -30,14 +33,19 @@ export function lifecycleRoutes(deps: ContainerRouteDependencies, remover: AutoR
       method: 'POST',
       path: '/containers/:id/stop',
       async handler(request, response) {
-        const { config, phase } = existingContainer(runtime, request.params['id']);
-        if (phase !== 'running') return response.empty(304);
-        const signal = request.query.get('signal');
-        const graceMs = secondsOf(request.query.get('t'));
-        await runtime.stop(config.id, {
-          ...(signal ? { signal } : {}),
-          ...(graceMs === undefined ? {} : { graceMs }),
-        });
+        const state = existingContainer(runtime, request.params['id']);
+        const options = stopOptionsOf(request.query);
+        if (!isUp(state)) return response.empty(304);
+        await runtime.stop(state.config.id, options);
+        response.empty(204);
+      },
+    },
+    {
+      method: 'POST',
+      path: '/containers/:id/restart',
+      async handler(request, response) {
+        const { config } = existingContainer(runtime, request.params['id']);
+        await runtime.restart(config.id, stopOptionsOf(request.query));
         response.empty(204);
       },
     },
@@ -46,7 +54,32 @@ export function lifecycleRoutes(deps: ContainerRouteDependencies, remover: AutoR
       path: '/containers/:id/kill',
       async handler(request, response) {
         const { config } = existingContainer(runtime, request.params['id']);
-        await runtime.kill(config.id, request.query.get('signal') || 'SIGKILL');
+        try {
+          await runtime.kill(config.id, request.query.get('signal') || 'SIGKILL');
+        } catch (error) {
+          if (!isEnxameError(error) || error.code !== 'conflict') throw error;
+          throw new EnxameError(
+            'conflict',
+            `cannot kill container: ${request.params['id']}: ${error.message}`,
+            { cause: error },
+          );
+        }
+        response.empty(204);
+      },
+    },
+    {
+      method: 'POST',
+      path: '/containers/:id/pause',
+      async handler(request, response) {
+        await runtime.pause(existingContainer(runtime, request.params['id']).config.id);
+        response.empty(204);
+      },
+    },
+    {
+      method: 'POST',
+      path: '/containers/:id/unpause',
+      async handler(request, response) {
+        await runtime.unpause(existingContainer(runtime, request.params['id']).config.id);
         response.empty(204);
       },
     },
@@ -55,7 +88,14 @@ export function lifecycleRoutes(deps: ContainerRouteDependencies, remover: AutoR
       path: '/containers/:id/resize',
       async handler(request, response) {
         const { config } = existingContainer(runtime, request.params['id']);
-        await runtime.resize(config.id, sizeOf(request.query));
+        const size = sizeOf(request.query);
+        await runtime.resize(config.id, size);
+        deps.notify({
+          type: 'container',
+          action: 'resize',
+          id: config.id,
+          attributes: { height: String(size.rows), width: String(size.columns) },
+        });
         response.empty(200);
       },
     },
@@ -64,12 +104,8 @@ export function lifecycleRoutes(deps: ContainerRouteDependencies, remover: AutoR
       path: '/containers/:id/wait',
       async handler(request, response) {
         const { config } = existingContainer(runtime, request.params['id']);
-        const waiting = waitFor(
-          runtime,
-          config.id,
-          conditionOf(request.query.get('condition')),
-          request.signal,
-        );
+        const condition = conditionOf(request.query.get('condition'));
+        const waiting = waitFor(runtime, config.id, condition, request.signal);
         // Clients wait before they start: they go on once they have seen this head.
         const output = response.stream(200, { 'Content-Type': 'application/json' });
         const exit = await waiting;
@@ -82,22 +118,57 @@ export function lifecycleRoutes(deps: ContainerRouteDependencies, remover: AutoR
       method: 'DELETE',
       path: '/containers/:id',
       async handler(request, response) {
-        if (queryFlag(request.query, 'link')) {
+        const { query } = request;
+        const state = existingContainer(runtime, request.params['id']);
+        if (queryFlag(query, 'link')) {
           throw new EnxameError(
-            'not-implemented',
-            'links between containers are not available in this version',
+            'invalid-argument',
+            `link ${request.params['id']} not found: there are no links`,
           );
         }
-        const { config, phase } = existingContainer(runtime, request.params['id']);
-        if (phase === 'running' && queryFlag(request.query, 'force')) {
-          await runtime.stop(config.id, { signal: 'SIGKILL', graceMs: -1 });
-        }
-        await runtime.remove(config.id);
-        if (queryFlag(request.query, 'v')) await remover.removeAnonymousVolumes(config);
+        await removeContainer(runtime, state, queryFlag(query, 'force'));
+        if (queryFlag(query, 'v')) await remover.removeAnonymousVolumes(state.config);
         response.empty(204);
       },
     },
   ];
+}
+
+async function removeContainer(
+  runtime: ContainerRuntime,
+  { config, phase, restarting }: ContainerState,
+  force: boolean,
+): Promise<void> {
+  if (force && (phase === 'running' || restarting)) await endByForce(runtime, config.id);
+  try {
+    await runtime.remove(config.id);
+  } catch (error) {
+    // `--rm` has come first.
+    const isGone = isEnxameError(error) && error.code === 'not-found';
+    if (!force || !isGone) throw error;
+  }
+}
+
+async function endByForce(runtime: ContainerRuntime, id: ContainerId): Promise<void> {
+  try {
+    await runtime.kill(id, 'SIGKILL');
+    // An end that its policy answers with another run is not the one meant here.
+    await runtime.stop(id, { signal: 'SIGKILL', graceMs: -1 });
+  } catch (error) {
+    const hasEnded = isEnxameError(error) && (error.code === 'conflict' || error.code === 'not-found');
+    if (!hasEnded) throw error;
+  }
+}
+
+/** Also between two runs of a restart policy. */
+export function isUp({ phase, restarting }: Pick<ContainerState, 'phase' | 'restarting'>): boolean {
+  return phase === 'running' || restarting === true;
+}
+
+function stopOptionsOf(query: URLSearchParams): { signal?: string; graceMs?: number } {
+  const signal = query.get('signal');
+  const graceMs = secondsOf(query.get('t'));
+  return { ...(signal ? { signal } : {}), ...(graceMs === undefined ? {} : { graceMs }) };
 }
 
 function conditionOf(text: string | null): Condition {
@@ -123,7 +194,7 @@ function waitFor(
 ): Promise<ContainerExit | undefined> {
   const state = runtime.get(id);
   const noExit: ContainerExit = { exitCode: 0, oomKilled: false, finishedAtMs: 0 };
-  if (condition === 'not-running' && state?.phase !== 'running')
+  if (condition === 'not-running' && (state === undefined || !isUp(state)))
     return Promise.resolve(state?.exit ?? noExit);
   return new Promise((resolve) => {
     let last = state?.exit;
@@ -135,6 +206,8 @@ function waitFor(
       if (event.id !== id) return;
       if (event.type === 'die') last = event.exit;
       if (event.type === 'die' && condition !== 'removed') finish(event.exit);
+      // The user's stop between two runs is the end of the one before.
+      if (event.type === 'stop' && condition !== 'removed') finish(last ?? noExit);
       // A start that failed leaves no event but its record.
       if (event.type === 'destroy') finish(last ?? noExit);
     });
@@ -156,11 +229,11 @@ const terminalSideMax = 65_535;
 /** `h` and `w` of a terminal. */
 export function sizeOf(query: URLSearchParams): { rows: number; columns: number } {
   const side = (name: string): number => {
-    const value = Number(query.get(name));
+    const value = Number(query.get(name) || Number.NaN);
     if (!Number.isInteger(value) || value < 0 || value > terminalSideMax) {
       throw new EnxameError(
         'invalid-argument',
-        `invalid ${name}: must be a whole number from 0 to ${terminalSideMax}`,
+        `invalid resize ${name === 'h' ? 'height' : 'width'} ${JSON.stringify(query.get(name) ?? '')}: value out of range or not a number`,
       );
     }
     return value;

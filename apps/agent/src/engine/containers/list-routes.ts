@@ -4,12 +4,20 @@ import { EnxameError } from '#libs/model';
 import type { ContainerState } from '#libs/runtime';
 import { containerFilterNames, selectContainers } from './container-filters.js';
 import { existingContainer } from './container-lookup.js';
-import { presentContainer, presentSummary } from './container-views.js';
 import type { ContainerRouteDependencies } from './dependencies.js';
+import { presentContainer, presentSummary, type ContainerSizes } from './view/container-view.js';
 
-export function listRoutes({ runtime, images, execs, nowMs }: ContainerRouteDependencies): Route[] {
-  const exposedBy = ({ config }: ContainerState): string[] =>
-    Object.keys(images.find(config.image.id)?.config.ExposedPorts ?? {}).sort();
+export function listRoutes(deps: ContainerRouteDependencies): Route[] {
+  const { runtime, images, execs, nowMs } = deps;
+  const exposedBy = ({ config }: ContainerState): string[] => {
+    const shown = config.inspect?.config as { ExposedPorts?: object } | undefined;
+    const ports = shown?.ExposedPorts ?? images.find(config.image.id)?.config.ExposedPorts ?? {};
+    return Object.keys(ports).sort();
+  };
+  const sizesOf = async (state: ContainerState): Promise<ContainerSizes> => ({
+    written: await runtime.writtenBytes(state.config.id),
+    image: images.find(state.config.image.id)?.sizeBytes ?? 0,
+  });
   return [
     {
       method: 'GET',
@@ -18,18 +26,32 @@ export function listRoutes({ runtime, images, execs, nowMs }: ContainerRouteDepe
         const { query } = request;
         const limit = Number(query.get('limit') || 0);
         if (!Number.isInteger(limit)) {
-          throw new EnxameError('invalid-argument', 'invalid limit: must be a whole number');
+          throw new EnxameError(
+            'invalid-argument',
+            `strconv.Atoi: parsing ${JSON.stringify(query.get('limit'))}: invalid syntax`,
+          );
         }
         const chosen = selectContainers(runtime.list(), {
           filters: parseFilters(query.get('filters'), containerFilterNames),
           showAll: queryFlag(query, 'all'),
           limit,
+          imageId: (reference) => images.find(reference)?.id,
+          exposed: exposedBy,
         });
+        const withSizes = queryFlag(query, 'size');
         const now = nowMs();
-        response.json(
-          200,
-          chosen.map((state) => presentSummary(state, now, exposedBy(state))),
-        );
+        const summaries: object[] = [];
+        for (const state of chosen) {
+          summaries.push(
+            presentSummary(state, {
+              nowMs: now,
+              exposed: exposedBy(state),
+              image: imageShown(deps, state),
+              ...(withSizes ? { sizes: await sizesOf(state) } : {}),
+            }),
+          );
+        }
+        response.json(200, summaries);
       },
     },
     {
@@ -37,8 +59,27 @@ export function listRoutes({ runtime, images, execs, nowMs }: ContainerRouteDepe
       path: '/containers/:id/json',
       async handler(request, response) {
         const state = existingContainer(runtime, request.params['id']);
-        response.json(200, presentContainer(state, execs.ofContainer(state.config.id), exposedBy(state)));
+        const withSizes = queryFlag(request.query, 'size');
+        response.json(
+          200,
+          presentContainer(state, {
+            execIds: execs.ofContainer(state.config.id),
+            exposed: exposedBy(state),
+            ...(withSizes ? { sizes: await sizesOf(state) } : {}),
+          }),
+        );
       },
     },
   ];
+}
+
+/** The name it was made of, as long as that name still means the same image. */
+function imageShown({ images }: ContainerRouteDependencies, { config }: ContainerState): string {
+  const { id, reference } = config.image;
+  const found = images.find(reference);
+  return found === undefined || found.id !== id
+    ? images.find(id) === undefined
+      ? reference
+      : id
+    : reference;
 }

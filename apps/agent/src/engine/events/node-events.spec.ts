@@ -33,6 +33,7 @@ describe('NodeEvents', () => {
         },
       },
       telemetry: createTelemetry({}),
+      nowMs: () => atMs,
     });
     const seen: ClusterEvent[] = [];
     events.watch((event) => seen.push(event));

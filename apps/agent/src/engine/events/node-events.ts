@@ -1,8 +1,9 @@
 /** Turns what happens to this node's containers and images into Docker's events, for this node's API and the cluster. */
 import type { ImageEvent, ImageStore } from '#libs/images';
 import type { ClusterEvent, NodeId } from '#libs/model';
-import type { ContainerRuntime, ContainerState, RuntimeEvent } from '#libs/runtime';
+import { signalNumber, type ContainerRuntime, type ContainerState, type RuntimeEvent } from '#libs/runtime';
 import type { Telemetry } from '#libs/telemetry';
+import type { EngineNotice } from '../containers/notices.js';
 
 export interface NodeEventsOptions {
   nodeId(): NodeId | undefined;
@@ -10,6 +11,7 @@ export interface NodeEventsOptions {
   images: Pick<ImageStore, 'watch'>;
   /** Keeps what has happened lately. */
   telemetry: Telemetry;
+  nowMs(): number;
 }
 
 export class NodeEvents {
@@ -46,6 +48,21 @@ export class NodeEvents {
     for (const listener of this.#listeners) listener(event);
   }
 
+  /** Of what clients did and the runtime does not tell of itself. */
+  notice({ type, action, id, attributes = {} }: EngineNotice): void {
+    const own = type === 'container' ? (this.#attributes.get(id) ?? {}) : {};
+    this.publish(
+      clusterEvent(
+        type,
+        action,
+        id,
+        { ...own, ...attributes },
+        this.#options.nowMs(),
+        this.#options.nodeId(),
+      ),
+    );
+  }
+
   #onContainer(event: RuntimeEvent): void {
     const state = this.#options.runtime.get(event.id);
     if (state !== undefined) this.#remember(state);
@@ -77,16 +94,22 @@ function describe(event: RuntimeEvent): { action: string; more: Record<string, s
     case 'die':
       return { action: 'die', more: { exitCode: String(event.exit.exitCode) } };
     case 'kill':
-      return { action: 'kill', more: { signal: event.signal } };
+      return { action: 'kill', more: { signal: String(signalNumber(event.signal)) } };
     case 'health':
       return { action: `health_status: ${event.status}`, more: {} };
-    case 'exec_create':
+    case 'rename':
+      return { action: 'rename', more: { oldName: `/${event.oldName}` } };
     case 'exec_start':
       return { action: `${event.type}: ${event.argv.join(' ')}`, more: { execID: event.execId } };
     case 'exec_die':
       return { action: 'exec_die', more: { execID: event.execId, exitCode: String(event.exitCode) } };
     case 'create':
     case 'start':
+    case 'stop':
+    case 'restart':
+    case 'pause':
+    case 'unpause':
+    case 'update':
     case 'destroy':
     case 'oom':
       return { action: event.type, more: {} };

@@ -255,10 +255,10 @@ describe('FrontDoor', () => {
   it('answers what Docker has and this version has not with 501, and nonsense with 404', async () => {
     for (const [method, path] of [
       ['POST', '/v1.50/build?t=x'],
-      ['POST', '/containers/here/pause'],
+      ['POST', '/session'],
       ['POST', '/plugins/pull'],
       ['POST', '/images/reg:5000/a/b/push'],
-      ['GET', '/system/df'],
+      ['POST', '/plugins/create?name=x'],
     ] as const) {
       const answer = await call(method, path);
       expect(answer.status, path).to.equal(501);

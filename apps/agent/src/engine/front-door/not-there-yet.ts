@@ -5,21 +5,12 @@ import { EnxameError } from '#libs/model';
 type Missing = readonly [Route['method'], string, string];
 
 const missing: readonly Missing[] = [
-  ['POST', '/containers/:id/restart', 'docker restart'],
-  ['POST', '/containers/:id/update', 'docker update'],
-  ['POST', '/containers/:id/rename', 'docker rename'],
-  ['POST', '/containers/:id/pause', 'docker pause'],
-  ['POST', '/containers/:id/unpause', 'docker unpause'],
   ['GET', '/containers/:id/changes', 'docker diff'],
   ['GET', '/containers/:id/export', 'docker export'],
   ['GET', '/containers/:id/attach/ws', 'attaching over a web socket'],
   ['HEAD', '/containers/:id/archive', 'docker cp'],
   ['GET', '/containers/:id/archive', 'docker cp'],
   ['PUT', '/containers/:id/archive', 'docker cp'],
-  ['POST', '/containers/prune', 'docker container prune'],
-  ['POST', '/containers/create', 'docker create'],
-  ['POST', '/containers/:id/attach', 'docker attach'],
-  ['GET', '/containers/:id/top', 'docker top'],
   ['POST', '/commit', 'docker commit'],
   ['POST', '/build', 'docker build'],
   ['POST', '/build/prune', 'docker builder prune'],

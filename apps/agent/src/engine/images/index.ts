@@ -1,2 +1,3 @@
 export { distributionRoutes } from './distribution.js';
 export { imageRoutes, type ImageRouteDependencies } from './image-routes.js';
+export { flagOf, untilMsOf } from './image-filters.js';

@@ -1,0 +1,112 @@
+/** Brings a container's plan to the launcher, and finds out what became of it when an agent or the launcher died. */
+import { describeError, isEnxameError, type ContainerId } from '#libs/model';
+import type { CgroupPlan } from '../cgroup/cgroup-plan.js';
+import type { LaunchFailure } from '../launcher/outcome.js';
+import type { ShimClient, ShimStatus } from '../launcher/shim-client.js';
+import { planLaunch, type ContainerPaths } from '../plan/container-plan.js';
+import type { SharedPlaces } from '../plan/mounts.js';
+import type { ContainerConfig, ContainerExit } from '../port.js';
+import type { AttachQueue } from './attach-queue.js';
+import type { ContainerWorld } from './container-world.js';
+import { findUser, prepareMounts, writeNameFiles } from './launch-inputs.js';
+import { nodeDevices } from './node-devices.js';
+
+/** How long a plan may still be with the launcher after its agent died. */
+const launchSettleMs = 2_000;
+const launchSettleStepMs = 20;
+const failedBeforeExec = 128;
+const lostExitCode = 137;
+
+export type Launched = { ok: true; pid: number; startedAtMs: number } | LaunchFailure;
+
+/** Throws `unavailable` when the launcher died and nothing runs. */
+export async function launchContainer(options: {
+  world: ContainerWorld;
+  config: ContainerConfig;
+  paths: ContainerPaths;
+  shim: ShimClient;
+  attaches: AttachQueue;
+  cgroup(): CgroupPlan;
+}): Promise<Launched> {
+  const { world, config, paths, shim, attaches } = options;
+  let plan;
+  try {
+    const user = findUser(config, paths, config.user, config.groups);
+    const { network } = config.namespaces ?? {};
+    plan = planLaunch({
+      config,
+      // Whoever shares a network shares its names.
+      paths:
+        network === undefined
+          ? paths
+          : { ...paths, nameFiles: world.disk.pathsOf(network.container).nameFiles },
+      user,
+      cgroup: options.cgroup(),
+      node: world.node().facts,
+      thermalPaths: world.node().thermalPaths,
+      pidOf: (id) => runningPid(world, id),
+      shared: await sharedPlaces(world, config),
+    });
+    await writeNameFiles(config, paths);
+    await prepareMounts(config);
+  } catch (error) {
+    if (!isEnxameError(error)) throw error;
+    return { ok: false, step: 'plan', errno: 0, message: describeError(error), exitCode: failedBeforeExec };
+  }
+  const held = attaches.isWanted;
+  try {
+    const outcome = await world.launcher.launch({ ...plan, shim: { ...plan.shim, held } });
+    if (!outcome.ok || !held) return outcome;
+  } catch (error) {
+    if (!isEnxameError(error) || error.code !== 'unavailable') throw error;
+    const status = await settledStatus(world, shim, true);
+    if (status.phase === 'running') return { ok: true, pid: status.pid, startedAtMs: status.startedAtMs };
+    if (status.phase !== 'held') throw error;
+  }
+  await attaches.open(shim);
+  return shim.start();
+}
+
+function runningPid(world: ContainerWorld, id: ContainerId): number | undefined {
+  const peer = world.peer(id);
+  return peer?.phase === 'running' ? peer.pid : undefined;
+}
+
+/** What a shared IPC namespace and `--privileged` bring from outside. */
+async function sharedPlaces(world: ContainerWorld, config: ContainerConfig): Promise<SharedPlaces> {
+  const { ipc } = config.namespaces ?? {};
+  const devices = config.security.privileged ? { devices: await nodeDevices() } : {};
+  if (ipc === 'host') return { ...devices, shmSource: '/dev/shm' };
+  const pid = typeof ipc === 'object' ? runningPid(world, ipc.container) : undefined;
+  return pid === undefined ? devices : { ...devices, shmSource: `/proc/${pid}/root/dev/shm` };
+}
+
+/** A plan that its agent sent just before it died may be executed only now. */
+export async function settledStatus(
+  world: ContainerWorld,
+  shim: ShimClient,
+  launching: boolean,
+): Promise<ShimStatus> {
+  const { clock } = world;
+  const until = clock.nowMs() + launchSettleMs;
+  for (;;) {
+    const status = await shim.status();
+    if (status.phase !== 'gone' || !launching || clock.nowMs() >= until) return status;
+    await new Promise<void>((resolve) => clock.setTimeout(resolve, launchSettleStepMs));
+  }
+}
+
+/** An exit record that cannot be read: that it ended is certain, and why nobody knows is what there is to say. */
+export function unreadableExit(
+  error: unknown,
+  world: ContainerWorld,
+): { phase: 'exited'; exit: ContainerExit } {
+  if (!isEnxameError(error) || error.code !== 'data-damaged') throw error;
+  const exit = {
+    exitCode: lostExitCode,
+    oomKilled: false,
+    finishedAtMs: world.clock.nowMs(),
+    error: describeError(error),
+  };
+  return { phase: 'exited', exit };
+}
