@@ -6,6 +6,7 @@ import { killAll, prepareParent, removeCgroups } from './cgroup/cgroup-files.js'
 import { cgroupDirectories } from './cgroup/cgroup-plan.js';
 import { ContainerDisk, type ContainerRecord } from './container/container-record.js';
 import { Container } from './container/container.js';
+import type { RootView } from './container/held-root.js';
 import type { ContainerWorld } from './container/container-world.js';
 import { readNode, type Node } from './container/node-facts.js';
 import { forEachLimited } from './container/turns.js';
@@ -298,6 +299,10 @@ class ShimRuntime implements ContainerRuntime {
 
   upperDir(id: ContainerId): string {
     return this.#disk.pathsOf(this.#find(id).id).upperDir;
+  }
+
+  async withRoot<T>(id: ContainerId, view: RootView, use: (root: string) => Promise<T>): Promise<T> {
+    return this.#find(id).withRoot(view, use);
   }
 
   writtenBytes(id: ContainerId): Promise<number> {

@@ -371,6 +371,15 @@ export interface ContainerRuntime {
   stats(id: ContainerId): Promise<ContainerStats>;
   /** The folder of this node with what it has written over its image: an overlay's upper layer. */
   upperDir(id: ContainerId): string;
+  /**
+   * Calls `use` with a folder of the node that is the container's root while it runs: `whole` with volumes and binds,
+   * `own` without, `image` as the image had it. Paths in it are the container's to choose: never follow them as texts.
+   */
+  withRoot<T>(
+    id: ContainerId,
+    view: 'whole' | 'own' | 'image',
+    use: (root: string) => Promise<T>,
+  ): Promise<T>;
   /** Bytes it has written over its image. */
   writtenBytes(id: ContainerId): Promise<number>;
   /** Process table of the container: pids as the node sees them. */

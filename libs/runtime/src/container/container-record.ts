@@ -110,6 +110,11 @@ export class ContainerDisk {
     return entries.filter((entry) => entry.isDirectory()).map((entry) => entry.name as ContainerId);
   }
 
+  /** Whatever is in a container's folder. */
+  async namesIn(id: ContainerId): Promise<string[]> {
+    return readdir(this.folderOf(id));
+  }
+
   /** Undefined when the folder has no whole record: its creation was cut short. Throws when it cannot be understood. */
   async load(id: ContainerId): Promise<ContainerRecord | undefined> {
     let text: string;

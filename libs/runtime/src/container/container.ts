@@ -33,12 +33,13 @@ import { hasHealthCheck, startHealthCheck } from './container-health.js';
 import type { ContainerRecord } from './container-record.js';
 import type { ContainerWorld } from './container-world.js';
 import { execSessionOf, makeExecId } from './exec-session.js';
+import { endLeftRoots, withHeldRoot, type RootView } from './held-root.js';
 import { findUser } from './launch-inputs.js';
 import { launchContainer, settledStatus, unreadableExit, type Launched } from './launching.js';
 import { NetworkHold } from './network-hold.js';
 import { cannotRemove, doesNotEnd, isGone, isPaused, isRestarting, notRunning } from './refusals.js';
 import { RestartTimer } from './restart-timer.js';
-import { Turns } from './turns.js';
+import { Turns, Users } from './turns.js';
 
 const sigkill = 9;
 /** How long the kernel may take to end a killed container before its cgroup is killed, and then before giving up. */
@@ -61,6 +62,8 @@ export class Container {
   #removed = false;
   #paused = false;
   readonly #restarts: RestartTimer;
+  /** Who looks at its files: they stay until nobody does. */
+  readonly #roots = new Users();
 
   constructor(world: ContainerWorld, record: ContainerRecord) {
     this.#world = world;
@@ -104,6 +107,7 @@ export class Container {
   adopt(): Promise<void> {
     return this.#turns.take(async () => {
       const { phase, launching } = this.#record;
+      await endLeftRoots(this.#world, this.config);
       if (phase !== 'running' && !launching) {
         await this.#removeCgroups();
         return;
@@ -432,6 +436,7 @@ export class Container {
       this.#requirePresent();
       if (this.isRunning || this.#restarts.isWaiting) throw cannotRemove(this.state());
       this.#networkHold.release();
+      await this.#roots.idle();
       await this.#removeCgroups();
       await this.#world.disk.remove(this.id);
       this.#removed = true;
@@ -491,6 +496,18 @@ export class Container {
   async stats(): Promise<ContainerStats> {
     if (!this.isRunning) throw notRunning(this.id);
     return measure(this.#world, this.config, this.#pid);
+  }
+
+  /** A container that runs is seen as it sees itself; one that does not cannot be started meanwhile. */
+  withRoot<T>(view: RootView, use: (root: string) => Promise<T>): Promise<T> {
+    this.#requirePresent();
+    if (view !== 'whole') return this.#roots.use(() => withHeldRoot(this.#world, this.config, view, use));
+    if (this.isRunning) return use(`/proc/${this.#pid}/root`);
+    return this.#turns.take(async () => {
+      this.#requirePresent();
+      if (this.isRunning) return use(`/proc/${this.#pid}/root`);
+      return withHeldRoot(this.#world, this.config, view, use);
+    });
   }
 
   /** Bytes it has written over its image. */

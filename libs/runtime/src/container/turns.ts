@@ -9,6 +9,25 @@ export class Turns {
   }
 }
 
+/** Work that may overlap, and somebody who waits until there is none. */
+export class Users {
+  readonly #running = new Set<Promise<unknown>>();
+
+  async use<T>(work: () => Promise<T>): Promise<T> {
+    const running = work();
+    this.#running.add(running);
+    try {
+      return await running;
+    } finally {
+      this.#running.delete(running);
+    }
+  }
+
+  async idle(): Promise<void> {
+    while (this.#running.size > 0) await Promise.allSettled([...this.#running]);
+  }
+}
+
 /** Runs `work` for every item, at most `limit` at a time. */
 export async function forEachLimited<T>(
   items: readonly T[],

@@ -38,7 +38,7 @@ export interface PlanInput {
 const rowsDefault = 24;
 const columnsDefault = 80;
 /** What one may rely on, whatever the node's kernel was built with: nothing is found through another layer's links. */
-const overlayOptions = ['index=off', 'metacopy=off', 'redirect_dir=off'];
+export const overlayOptions = ['index=off', 'metacopy=off', 'redirect_dir=off'];
 
 export function planLaunch(input: PlanInput): LaunchPlan {
   const { config, paths, cgroup } = input;

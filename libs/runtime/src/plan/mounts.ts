@@ -92,7 +92,7 @@ function cgroupMounts(cgroup: CgroupPlan, privileged: boolean): LaunchOperation[
   ];
 }
 
-function mountOf(mount: ContainerMount): LaunchOperation {
+export function mountOf(mount: ContainerMount): LaunchOperation {
   switch (mount.type) {
     case 'bind':
       return {

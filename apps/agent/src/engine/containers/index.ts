@@ -1,6 +1,7 @@
 /** The node's containers, execs and volumes as Docker's routes. */
 import type { Route } from '#libs/docker-api';
 import type { ContainerId } from '#libs/model';
+import { archiveRoutes } from './archive/archive-routes.js';
 import { attachRoute } from './attach-route.js';
 import { AutoRemover } from './auto-remover.js';
 import { changeRoutes } from './change-routes.js';
@@ -66,6 +67,7 @@ export function containerRoutes(deps: ContainerRouteDependencies, remover: AutoR
     createRoute(deps),
     ...lifecycleRoutes(deps, remover),
     ...changeRoutes(deps, remover),
+    ...archiveRoutes(deps),
     attachRoute(deps),
     logRoute(deps),
     ...execRoutes(deps),

@@ -5,12 +5,7 @@ import { EnxameError } from '#libs/model';
 type Missing = readonly [Route['method'], string, string];
 
 const missing: readonly Missing[] = [
-  ['GET', '/containers/:id/changes', 'docker diff'],
-  ['GET', '/containers/:id/export', 'docker export'],
   ['GET', '/containers/:id/attach/ws', 'attaching over a web socket'],
-  ['HEAD', '/containers/:id/archive', 'docker cp'],
-  ['GET', '/containers/:id/archive', 'docker cp'],
-  ['PUT', '/containers/:id/archive', 'docker cp'],
   ['POST', '/commit', 'docker commit'],
   ['POST', '/build', 'docker build'],
   ['POST', '/build/prune', 'docker builder prune'],

@@ -1,0 +1,177 @@
+/** `docker cp`, `docker export` and `docker diff`. */
+import { queryFlag, type ApiRequest, type Route } from '#libs/docker-api';
+import { EnxameError } from '#libs/model';
+import type { ContainerConfig, ContainerRuntime } from '#libs/runtime';
+import type { Stats } from 'node:fs';
+import { basename, posix } from 'node:path';
+import { PassThrough } from 'node:stream';
+import { existingContainer } from '../container-lookup.js';
+import type { ContainerRouteDependencies } from '../dependencies.js';
+import { changesOf } from './changes.js';
+import { decompressed } from './decompress.js';
+import { packTree } from './pack-tree.js';
+import { pathStatHeader } from './path-stat.js';
+import { RootedTree, type Located } from './rooted-tree.js';
+import { unpackTree } from './unpack-tree.js';
+
+const statHeader = 'X-Docker-Container-Path-Stat';
+
+export function archiveRoutes(deps: ContainerRouteDependencies): Route[] {
+  const { runtime } = deps;
+  const notify = (id: string, action: string): void => deps.notify({ type: 'container', action, id });
+  return [
+    {
+      method: 'HEAD',
+      path: '/containers/:id/archive',
+      async handler(request, response) {
+        const { config } = existingContainer(runtime, request.params['id']);
+        const header = await runtime.withRoot(config.id, 'whole', async (root) => {
+          const tree = new RootedTree(root);
+          try {
+            return headerOf(tree, found(tree, request));
+          } finally {
+            tree.close();
+          }
+        });
+        response.empty(200, { [statHeader]: header });
+      },
+    },
+    {
+      method: 'GET',
+      path: '/containers/:id/archive',
+      async handler(request, response) {
+        const { config } = existingContainer(runtime, request.params['id']);
+        await runtime.withRoot(config.id, 'whole', async (root) => {
+          const tree = new RootedTree(root);
+          try {
+            const place = found(tree, request);
+            const output = response.stream(200, {
+              'Content-Type': 'application/x-tar',
+              [statHeader]: headerOf(tree, place),
+            });
+            // The root goes without a name, so that what is below begins with one slash.
+            const as = place.path === '/' ? '' : basename(place.path);
+            await packTree({ from: place, as, to: output, signal: request.signal });
+          } finally {
+            tree.close();
+          }
+        });
+        notify(config.id, 'archive-path');
+      },
+    },
+    {
+      method: 'PUT',
+      path: '/containers/:id/archive',
+      async handler(request, response) {
+        const { config } = existingContainer(runtime, request.params['id']);
+        await putArchive(runtime, config, request);
+        notify(config.id, 'extract-to-dir');
+        response.empty(200);
+      },
+    },
+    {
+      method: 'GET',
+      path: '/containers/:id/export',
+      async handler(request, response) {
+        const { config } = existingContainer(runtime, request.params['id']);
+        await runtime.withRoot(config.id, 'own', async (root) => {
+          const tree = new RootedTree(root);
+          try {
+            const output = response.stream(200, { 'Content-Type': 'application/octet-stream' });
+            const place = tree.locate('/', { follow: false }) as Located & { stats: Stats };
+            await packTree({ from: place, as: '.', withoutTop: true, to: output, signal: request.signal });
+          } finally {
+            tree.close();
+          }
+        });
+        notify(config.id, 'export');
+      },
+    },
+    {
+      method: 'GET',
+      path: '/containers/:id/changes',
+      async handler(request, response) {
+        const { config } = existingContainer(runtime, request.params['id']);
+        const upper = runtime.upperDir(config.id);
+        const changes = await runtime.withRoot(config.id, 'own', (merged) =>
+          runtime.withRoot(config.id, 'image', async (image) => changesOf({ upper, image, merged })),
+        );
+        response.json(200, changes.length === 0 ? null : changes);
+      },
+    },
+  ];
+}
+
+function pathOf(request: ApiRequest): string {
+  const path = request.query.get('path') ?? '';
+  if (path === '')
+    throw new EnxameError('invalid-argument', "missing parameter: bad parameter: 'path' cannot be empty");
+  return posix.resolve('/', path) + (path.endsWith('/') || path.endsWith('/.') ? '/' : '');
+}
+
+function found(tree: RootedTree, request: ApiRequest): Located & { stats: Stats } {
+  const path = pathOf(request);
+  const place = tree.locate(path, { follow: path.endsWith('/') });
+  if (place?.stats === undefined) throw notFound(request);
+  if (path.endsWith('/') && !place.stats.isDirectory())
+    throw new EnxameError('invalid-argument', `not a directory: ${request.query.get('path')}`);
+  return { ...place, stats: place.stats };
+}
+
+function notFound(request: ApiRequest): EnxameError {
+  return new EnxameError(
+    'not-found',
+    `Could not find the file ${request.query.get('path') ?? ''} in container ${request.params['id'] ?? ''}`,
+  );
+}
+
+function headerOf(tree: RootedTree, place: Located & { stats: Stats }): string {
+  const target = place.stats.isSymbolicLink() ? tree.locate(place.path, { follow: true }) : undefined;
+  return pathStatHeader({
+    name: place.path === '/' ? '/' : basename(place.path),
+    stats: place.stats,
+    linkTarget: target?.path ?? '',
+  });
+}
+
+async function putArchive(
+  runtime: ContainerRuntime,
+  config: ContainerConfig,
+  request: ApiRequest,
+): Promise<void> {
+  const path = pathOf(request);
+  await runtime.withRoot(config.id, 'whole', async (root) => {
+    const tree = new RootedTree(root);
+    let into: string;
+    try {
+      const place = tree.locate(path, { follow: true });
+      if (place?.stats === undefined) throw notFound(request);
+      if (!place.stats.isDirectory())
+        throw new EnxameError('invalid-argument', 'extraction point is not a directory');
+      into = place.path;
+    } finally {
+      tree.close();
+    }
+    refuseReadOnly(config, into);
+    const source = new PassThrough();
+    const plain = decompressed(request.raw, source);
+    await unpackTree({
+      root,
+      into,
+      from: source,
+      noOverwriteDirNonDir: queryFlag(request.query, 'noOverwriteDirNonDir'),
+      owner: undefined,
+    });
+    await plain;
+  });
+}
+
+/** A mount answers for what is below it; above all mounts, the root does. */
+function refuseReadOnly(config: ContainerConfig, path: string): void {
+  const inside = config.mounts
+    .filter(({ target }) => path === target || path.startsWith(`${target.replace(/\/+$/, '')}/`))
+    .sort((a, b) => b.target.length - a.target.length)[0];
+  if (inside?.readOnly === true) throw new EnxameError('forbidden', 'mounted volume is marked read-only');
+  if (inside === undefined && config.readOnlyRootfs)
+    throw new EnxameError('forbidden', 'container rootfs is marked read-only');
+}
