@@ -185,7 +185,12 @@ function planV2(request: CgroupRequest, root: string): CgroupPlan {
     joins: [{ path: directory, version: 2 }],
     devicePrograms: request.privileged
       ? []
-      : [{ path: directory, program: compileDeviceRules(allowedDevices) }],
+      : [
+          {
+            path: directory,
+            program: compileDeviceRules([...allowedDevices, ...(request.deviceRules ?? [])]),
+          },
+        ],
     oomFile: `${directory}/memory.events`,
     mounts: [{ target: '/sys/fs/cgroup', type: 'cgroup2' }],
   };

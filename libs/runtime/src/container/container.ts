@@ -1,7 +1,7 @@
 /** One container: its record, its shim, and what happens to it, one thing at a time. */
 import { EnxameError, isEnxameError, type ContainerId } from '#libs/model';
 import type { CgroupPlan } from '../cgroup/cgroup-plan.js';
-import { killAll, readPids } from '../cgroup/cgroup-files.js';
+import { readPids } from '../cgroup/cgroup-files.js';
 import { applyLimits } from '../cgroup/apply-limits.js';
 import { freezerOf, type Freezer } from '../cgroup/freezer.js';
 import { folderSize } from '../files/folder-size.js';
@@ -32,18 +32,17 @@ import { containerCgroup, measure, removeContainerCgroups } from './container-cg
 import { hasHealthCheck, startHealthCheck } from './container-health.js';
 import type { ContainerRecord } from './container-record.js';
 import type { ContainerWorld } from './container-world.js';
+import { endProcess, killMsMax, within } from './ending.js';
 import { execSessionOf, makeExecId } from './exec-session.js';
 import { endLeftRoots, withHeldRoot, type RootView } from './held-root.js';
 import { findUser } from './launch-inputs.js';
 import { launchContainer, settledStatus, unreadableExit, type Launched } from './launching.js';
 import { NetworkHold } from './network-hold.js';
-import { cannotRemove, doesNotEnd, isGone, isPaused, isRestarting, notRunning } from './refusals.js';
+import { cannotRemove, isGone, isPaused, isRestarting, notRunning } from './refusals.js';
 import { RestartTimer } from './restart-timer.js';
 import { Turns, Users } from './turns.js';
 
 const sigkill = 9;
-/** How long the kernel may take to end a killed container before its cgroup is killed, and then before giving up. */
-const killMsMax = 10_000;
 
 export class Container {
   readonly paths: ContainerPaths;
@@ -319,21 +318,15 @@ export class Container {
     return ended;
   }
 
-  async #endProcess(options: StopOptions): Promise<ContainerExit> {
-    const { config } = this;
-    const ended = this.wait();
-    const graceMs = options.graceMs ?? config.stopGraceMs;
-    await this.#signal(options.signal || config.stopSignal);
-    await this.#thaw();
-    const first = await this.#within(ended, graceMs < 0 ? undefined : graceMs);
-    if (first !== undefined) return first;
-    await this.#signal('SIGKILL');
-    const second = await this.#within(ended, killMsMax);
-    if (second !== undefined) return second;
-    await killAll(this.#world.node().cgroups, this.#world.cgroupParent, this.id);
-    const third = await this.#within(ended, killMsMax);
-    if (third !== undefined) return third;
-    throw doesNotEnd(this.id, (2 * killMsMax) / 1000);
+  #endProcess(request: StopOptions): Promise<ContainerExit> {
+    return endProcess({
+      world: this.#world,
+      config: this.config,
+      request,
+      ended: this.wait(),
+      signal: (name) => this.#signal(name),
+      thaw: () => this.#thaw(),
+    });
   }
 
   async restart(options: StopOptions): Promise<void> {
@@ -355,7 +348,7 @@ export class Container {
     await this.#signal(signal);
     if (ends) await this.#thaw();
     // Killed processes that the kernel has not ended yet would look alive to whoever asks next.
-    if (number === sigkill) await this.#within(ended, killMsMax);
+    if (number === sigkill) await within(this.#world, ended, killMsMax);
   }
 
   /** Its policy no longer runs it again, also after this agent's end. */
@@ -581,14 +574,6 @@ export class Container {
 
   #emit(event: EventDetail): void {
     this.#world.emit({ ...event, id: this.id, atMs: this.#world.clock.nowMs() } as RuntimeEvent);
-  }
-
-  #within<T>(promise: Promise<T>, ms: number | undefined): Promise<T | undefined> {
-    if (ms === undefined) return promise;
-    return new Promise((resolve, reject) => {
-      const cancel = this.#world.clock.setTimeout(() => resolve(undefined), ms);
-      promise.then(resolve, reject).finally(cancel);
-    });
   }
 
   #sleep(ms: number): Promise<void> {
