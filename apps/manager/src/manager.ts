@@ -20,7 +20,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { ApiListener } from './api/api-listener.js';
 import { EventPublisher } from './api/events/event-publisher.js';
-import { enterGroup, GroupKeeper, GroupPeers, groupService, Leaders } from './group/index.js';
+import { enterGroup, GroupKeeper, GroupPeers, groupService, Leaders, LeaderStore } from './group/index.js';
 import { LeaderLoops } from './leader/index.js';
 import { certificateService, Membership, type Clock, type Log, type Random } from './membership/index.js';
 import { readOrMakeRaftId } from './raft-id.js';
@@ -38,6 +38,7 @@ export class Manager {
   readonly #transport: GrpcTransport;
   readonly #raft: RaftNode;
   readonly #store: ReplicatedStore;
+  readonly #leaderStore: LeaderStore;
   readonly #leaders: Leaders;
   readonly #telemetry: Telemetry;
   readonly #membership: Membership;
@@ -83,6 +84,7 @@ export class Manager {
     });
     const store = createClusterStore({ raft: this.#raft, machine, clock });
     this.#store = store;
+    this.#leaderStore = new LeaderStore(store);
     this.#leaders = new Leaders({ raft: this.#raft, store });
     this.#telemetry = createTelemetry({
       // Clusters may share one Redis.
@@ -107,16 +109,16 @@ export class Manager {
       setPeers: (addresses) => this.#transport.setPeers(addresses),
       log,
     });
-    this.#keeper = new GroupKeeper({ raft: this.#raft, store, address, log });
+    this.#keeper = new GroupKeeper({ raft: this.#raft, store: this.#leaderStore, address, log });
     this.#sessions = new SessionServer({
-      store,
+      store: this.#leaderStore,
       membership: this.#membership,
       leaders: this.#leaders,
       telemetry: this.#telemetry,
       clock,
       log,
     });
-    this.#loops = new LeaderLoops({ store, clock, newId, log });
+    this.#loops = new LeaderLoops({ store: this.#leaderStore, clock, newId, log });
     this.#events = new EventPublisher(store, this.#telemetry);
     this.#raft.watchLeadership(({ isLeader }) => {
       this.#turn = this.#turn.then(() => this.#take(isLeader)).catch(fail);
@@ -247,6 +249,7 @@ export class Manager {
     if (leads === this.#leads) return;
     if (!leads) {
       this.#leads = false;
+      this.#leaderStore.leadIn(undefined);
       this.#leaders.leading = false;
       this.#events.stop();
       this.#keeper.stop();
@@ -256,9 +259,10 @@ export class Manager {
     }
     if (!(await this.#caughtUp())) return;
     this.#leads = true;
+    const { term } = this.#raft.status();
+    this.#leaderStore.leadIn(term);
     await this.#membership.lead();
     if (this.#config.forceNewCluster === true) await this.#forgetOtherManagers();
-    const { term } = this.#raft.status();
     this.#sessions.start(term);
     this.#loops.start();
     this.#keeper.start();

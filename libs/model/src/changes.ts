@@ -40,6 +40,8 @@ export interface Transaction {
   /** The proposer's clock, milliseconds since the epoch; `apply` reads no other. */
   atMs: number;
   changes: Change[];
+  /** Refused when the entry that carries it is of another term: what a leader decided counts while it leads. */
+  ifTerm?: number;
 }
 
 /** One applied change, as watchers see it. `before` is absent for a new object, `after` for a deleted one. */
@@ -91,7 +93,7 @@ export interface ClusterView {
  */
 export interface ClusterStore {
   view(): ClusterView;
-  propose(changes: Change[]): Promise<{ index: number }>;
+  propose(changes: Change[], options?: { ifTerm?: number }): Promise<{ index: number }>;
   /** Calls back after every applied entry, in order. Returns the way to stop. */
   watch(listener: (event: StoreEvent) => void): () => void;
 }

@@ -127,7 +127,7 @@ describe('store: determinism', () => {
     const straight = new StoreMachine();
     let interrupted = new StoreMachine();
     for (const [position, data] of entries.entries()) {
-      const entry = { index: position + 1, data };
+      const entry = { index: position + 1, term: 1, data };
       expect(interrupted.apply(entry)).to.deep.equal(straight.apply(entry));
       if (position % 37 === 0) {
         const copy = new StoreMachine();
@@ -138,12 +138,25 @@ describe('store: determinism', () => {
     expect(bytesOf(interrupted)).to.equal(bytesOf(straight));
   });
 
+  it('takes what a leader decided only in its own term', () => {
+    const machine = new StoreMachine();
+    const changes = [encodeChanges([service('a', 'old')]), encodeChanges([service('b', 'anyone')])];
+    const data = encodeEntry(changes, 5, [7, undefined]);
+    expect(machine.apply({ index: 1, term: 8, data })).to.deep.equal([
+      { ok: false, code: 'not-manager', message: 'decided by the leader of term 7, which leads no more' },
+      { ok: true },
+    ]);
+    expect([...machine.view().services.all()].map(({ id }) => id)).to.deep.equal(['b']);
+    const again = encodeEntry([encodeChanges([service('a', 'new')])], 5, [8]);
+    expect(machine.apply({ index: 2, term: 8, data: again })).to.deep.equal([{ ok: true }]);
+  });
+
   it('writes keys in order, whatever order they came in', () => {
     const snapshotOf = (labels: Record<string, string>) => {
       const machine = new StoreMachine();
       const put = service('a', 'web');
       if (put.op === 'put' && put.table === 'services') put.object.spec.Labels = labels;
-      machine.apply({ index: 1, data: encodeEntry([encodeChanges([put])], 5) });
+      machine.apply({ index: 1, term: 1, data: encodeEntry([encodeChanges([put])], 5) });
       return Buffer.concat([...machine.snapshot()]).toString('utf8');
     };
     expect(snapshotOf({ b: '1', a: '2', ['__proto__']: '3' })).to.equal(

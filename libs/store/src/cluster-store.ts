@@ -46,6 +46,7 @@ export interface ReplicatedStore extends ClusterStore {
 
 interface Waiting {
   encoded: string;
+  ifTerm: number | undefined;
   resolve: (value: { index: number }) => void;
   reject: (error: unknown) => void;
 }
@@ -77,7 +78,7 @@ class LogBackedStore implements ReplicatedStore {
     return this.options.machine.watch(listener);
   }
 
-  propose(changes: Change[]): Promise<{ index: number }> {
+  propose(changes: Change[], options: { ifTerm?: number } = {}): Promise<{ index: number }> {
     const encoded = encodeChanges(changes);
     const bytes = Buffer.byteLength(encoded, 'utf8');
     if (bytes > this.limits.transactionBytesMax) {
@@ -94,7 +95,7 @@ class LogBackedStore implements ReplicatedStore {
       );
     }
     return new Promise((resolve, reject) => {
-      this.waiting.push({ encoded, resolve, reject });
+      this.waiting.push({ encoded, ifTerm: options.ifTerm, resolve, reject });
       this.scheduleFlush();
     });
   }
@@ -136,6 +137,7 @@ class LogBackedStore implements ReplicatedStore {
       const entry = encodeEntry(
         batch.map((waiting) => waiting.encoded),
         clock.nowMs(),
+        batch.map(({ ifTerm }) => ifTerm),
       );
       const { index, result } = await raft.propose(entry);
       const outcomes = result as Outcome[];

@@ -20,9 +20,16 @@ function withNulls(change: Change): unknown {
 }
 
 /** `encodedChanges` are the results of `encodeChanges`, one per transaction. */
-export function encodeEntry(encodedChanges: readonly string[], atMs: number): Buffer {
+export function encodeEntry(
+  encodedChanges: readonly string[],
+  atMs: number,
+  ifTerms: readonly (number | undefined)[] = [],
+): Buffer {
+  const terms = ifTerms.some((term) => term !== undefined)
+    ? `,"ifTerms":${JSON.stringify(ifTerms.map((term) => term ?? null))}`
+    : '';
   return Buffer.from(
-    `{"format":${entryFormat},"atMs":${atMs},"transactions":[${encodedChanges.join(',')}]}`,
+    `{"format":${entryFormat},"atMs":${atMs},"transactions":[${encodedChanges.join(',')}]${terms}}`,
     'utf8',
   );
 }
@@ -37,11 +44,19 @@ export function decodeEntry(data: Uint8Array): Transaction[] {
   if (!isEntry(entry)) {
     throw new EnxameError('data-damaged', `a log entry is not of format ${entryFormat}`);
   }
-  const { atMs } = entry;
-  return entry.transactions.map((changes) => ({ atMs, changes }));
+  const { atMs, ifTerms = [] } = entry;
+  return entry.transactions.map((changes, at) => {
+    const ifTerm = ifTerms[at] ?? undefined;
+    return { atMs, changes, ...(ifTerm === undefined ? {} : { ifTerm }) };
+  });
 }
 
-function isEntry(value: unknown): value is { atMs: number; transactions: Change[][] } {
+function isEntry(value: unknown): value is {
+  atMs: number;
+  transactions: Change[][];
+  /** By position; null where any term will do. Absent in entries without such a condition. */
+  ifTerms?: (number | null)[];
+} {
   return (
     typeof value === 'object' &&
     value !== null &&

@@ -10,11 +10,17 @@ export class StoreMachine {
   private readonly listeners = new Set<(event: StoreEvent) => void>();
 
   /** One outcome per transaction of the entry. */
-  apply(entry: { index: number; data: Uint8Array }): Outcome[] {
+  apply(entry: { index: number; term: number; data: Uint8Array }): Outcome[] {
     const outcomes: Outcome[] = [];
     const changes: AppliedChange[] = [];
     let atMs = 0;
     for (const transaction of decodeEntry(entry.data)) {
+      const { ifTerm } = transaction;
+      if (ifTerm !== undefined && ifTerm !== entry.term) {
+        const message = `decided by the leader of term ${ifTerm}, which leads no more`;
+        outcomes.push({ ok: false, code: 'not-manager', message });
+        continue;
+      }
       const result = applyTransaction(this.state, transaction, entry.index);
       this.state = result.state;
       outcomes.push(result.outcome);

@@ -34,7 +34,7 @@ export const notInSwarm = 'This node is not part of a swarm';
 const callTimeoutMs = 10_000;
 const joinBackoff = { firstMs: 100, maxMs: 5_000 };
 const localBackoff = { firstMs: 50, maxMs: 1_000 };
-const renewalBackoff = { firstMs: 5_000, maxMs: 3_600_000 };
+const renewalBackoff = { firstMs: 500, maxMs: 3_600_000 };
 /** Node timers overflow past 24.8 days. */
 const timerMsMax = 24 * 24 * 3_600_000;
 

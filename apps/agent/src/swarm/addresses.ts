@@ -103,7 +103,7 @@ function hostOf(host: string, interfaces: Interfaces, words: string): string {
   return host;
 }
 
-function ipv4AddressesOf(interfaces: Interfaces): string[] {
+export function ipv4AddressesOf(interfaces: Interfaces): string[] {
   return Object.values(interfaces)
     .flatMap((infos) => infos ?? [])
     .filter(({ family }) => family === 'IPv4')

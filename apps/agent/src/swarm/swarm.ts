@@ -11,7 +11,7 @@ import { notInSwarm } from '../node/identity.js';
 import type { Log } from '../node/log.js';
 import type { ManagerProcess } from '../node/manager-process.js';
 import type { ClusterLink } from '../session/cluster-link.js';
-import { parseRemoteAddress, resolveClusterAddress, type Interfaces } from './addresses.js';
+import { ipv4AddressesOf, parseRemoteAddress, resolveClusterAddress, type Interfaces } from './addresses.js';
 import { removeManagerState, type ClusterMember } from './cluster-member.js';
 import { leaveWarning } from './leave-words.js';
 import type { ManagerApi } from './manager-api.js';
@@ -39,6 +39,9 @@ const readyWaitMs = 20_000;
 const unreachableWaitMs = 5_000;
 const defaults = { addressPools: ['10.0.0.0/8'], subnetSize: 24, dataPathPort: 4789 } as const;
 
+/** Whether a log of several members can be opened as that of one. */
+const logGoesOnAlone: boolean = false;
+
 const alreadyIn =
   'This node is already part of a swarm. Use "docker swarm leave" to leave this swarm and join another one.';
 const notManager =
@@ -61,7 +64,18 @@ export class Swarm {
   /** Goes on with what the node has become, or does as its configuration says. */
   start(): void {
     if (this.#state.membership.kind === 'none') return;
+    this.#followAddress();
     this.#begin({}).catch(() => undefined);
+  }
+
+  /** A node whose machine has got another address comes back to its cluster under the one it is configured with. */
+  #followAddress(): void {
+    const { config, interfaces, log } = this.#options;
+    const own = ipv4AddressesOf(interfaces());
+    const { address } = this.#state;
+    if (own.includes(address) || !own.includes(config.address)) return;
+    log('warn', 'this node has another address now', { before: address, now: config.address });
+    this.#keep({ ...this.#state, address: config.address });
   }
 
   get link(): ClusterLink | undefined {
@@ -232,6 +246,12 @@ export class Swarm {
   async #forceNewCluster(request: SwarmInitDto): Promise<string> {
     const { manager } = this.#options;
     if (this.status().role !== 'manager') throw new EnxameError('not-manager', notManager);
+    if (!logGoesOnAlone) {
+      throw new EnxameError(
+        'not-implemented',
+        'docker swarm init --force-new-cluster is not implemented yet',
+      );
+    }
     const { address, port } = this.#clusterAddress(request, this.#state.address);
     const before = this.#member;
     before?.stop();

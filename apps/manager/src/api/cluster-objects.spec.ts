@@ -168,7 +168,6 @@ describe('cluster objects of the API', () => {
       200,
     );
     expect(node()?.spec).to.deep.equal({ Role: 'worker', Availability: 'drain', Labels: { zone: 'a' } });
-    expect((await update({ Role: 'manager', Availability: 'active' })).status).to.equal(501);
     expect((await update({ Role: 'worker', Availability: 'gone' })).body)
       .to.have.property('message')
       .that.contains('invalid Availability');
@@ -176,6 +175,35 @@ describe('cluster objects of the API', () => {
       (await api.call('POST', '/nodes/node-2/update?version=1', { Role: 'worker', Availability: 'active' }))
         .status,
     ).to.equal(500);
+  });
+
+  it('changes roles, but never takes the last manager or the quorum away', async () => {
+    const change = (name: string, Role: string) => {
+      const [node] = [...api.store.view().nodes.all()].filter(
+        ({ description }) => description.hostname === name,
+      );
+      const body = { Role, Availability: 'active' };
+      return api.call('POST', `/nodes/${name}/update?version=${node?.version}`, body);
+    };
+    const words = async (name: string) => (await change(name, 'worker')).body as { message: string };
+    expect((await words('node-1')).message).to.contain('attempting to demote the last manager of the swarm');
+    expect((await change('node-2', 'manager')).status).to.equal(200);
+    expect(api.store.view().nodes.get(workerId)?.spec.Role).to.equal('manager');
+    await api.store.propose([
+      {
+        op: 'patch',
+        table: 'nodes',
+        id: workerId,
+        fields: { manager: { raftId: 'r2', address: '10.9.0.2:2377', reachability: 'unreachable' } },
+      },
+    ]);
+    expect((await words('node-1')).message).to.contain('would result in a loss of quorum');
+    const seen = (await api.call('GET', '/nodes/node-2')).body;
+    expect(seen).to.have.deep.property('ManagerStatus', {
+      Reachability: 'unreachable',
+      Addr: '10.9.0.2:2377',
+    });
+    expect((await change('node-2', 'worker')).status).to.equal(200);
   });
 
   it('removes only nodes that are down, unless forced', async () => {

@@ -152,12 +152,6 @@ export class Membership {
     await this.#options.current();
     const role = roleOfToken(options.token, this.#cluster().joinTokens);
     if (!role) throw new EnxameError('unauthorized', 'a valid join token is necessary to join this cluster');
-    if (role === 'manager') {
-      throw new EnxameError(
-        'not-implemented',
-        'joining as a manager is not available in this version: use the worker token',
-      );
-    }
     if (options.hostname.length === 0 || options.hostname.length > hostnameLengthMax) {
       throw new EnxameError('invalid-argument', `hostname: must have 1 to ${hostnameLengthMax} characters`);
     }

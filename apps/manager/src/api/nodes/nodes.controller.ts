@@ -61,12 +61,6 @@ export class NodesController {
     const view = this.store.view();
     const node = findNode(view, id, this.self.idIn(view));
     if (node.version !== version) throw outOfSequence();
-    if (spec.Role === 'manager' && node.spec.Role === 'worker') {
-      throw new EnxameError(
-        'not-implemented',
-        'a second manager (docker node promote) is not implemented yet',
-      );
-    }
     if (spec.Role === 'worker' && node.manager !== undefined) requireRemovable(view, node);
     try {
       await this.store.propose([
