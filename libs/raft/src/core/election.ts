@@ -26,6 +26,19 @@ export function onCampaign(state: CoreState): void {
   startElection(state);
 }
 
+/**
+ * The connection to the leader broke: it may be dead. This member waits as long as a live leader would need for some
+ * heartbeats, and protects it from others no longer; the next heartbeat undoes both. Whoever still hears the leader
+ * says no to the pre-vote, so a single broken connection deposes nobody. A promise to a lease stands.
+ */
+export function suspectLeader(state: CoreState, peer: MemberId): void {
+  if (state.role !== 'follower' || state.leader !== peer || state.config.readLease !== undefined) return;
+  const { heartbeatTicks, electionTicks, random } = state.config;
+  const graceTicks = heartbeatTicks * (2 + Math.floor(random() * 3));
+  state.ticksSinceContact = Math.max(state.ticksSinceContact, state.electionTimeout - graceTicks);
+  state.ticksSinceLeader = Math.max(state.ticksSinceLeader, electionTicks);
+}
+
 /** The leader asks this member to take over: nobody need be protected from the election. */
 export function onTimeoutNow(state: CoreState): void {
   if (state.role === 'leader' || !mayCampaign(state)) return;

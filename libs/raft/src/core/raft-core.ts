@@ -15,6 +15,7 @@ import {
   onVoteRequest,
   onVoteResponse,
   startElection,
+  suspectLeader,
 } from './election.js';
 import { followLeader, onAppendRequest, onHeartbeat, onSnapshot } from './following.js';
 import { leaveJointWhenDue, propose, proposeMembership } from './proposals.js';
@@ -142,7 +143,8 @@ export class RaftCore {
       case 'snapshot-status':
         return onSnapshotStatus(state, input.peer, input.outcome);
       case 'unreachable':
-        return onUnreachable(state, input.peer);
+        onUnreachable(state, input.peer);
+        return suspectLeader(state, input.peer);
       case 'campaign':
         return onCampaign(state);
       case 'forget-leader':
@@ -180,6 +182,7 @@ export class RaftCore {
     state.ticksSinceHeartbeat++;
     if (state.ticksSinceHeartbeat < state.config.heartbeatTicks) return;
     broadcastHeartbeat(state, leadership);
+    leadership.timedRound = leadership.round;
     settleReads(state, leadership);
   }
 

@@ -29,8 +29,6 @@ function peer(member: LoneCore, id = 'm2') {
   return member.core.peers().find((each) => each.id === id);
 }
 
-const heartbeatAnswer: Message = { kind: 'heartbeat-response', term: 2, readSequence: 0 };
-
 function rejection(rejectedPrev: number, hintIndex: number, hintTerm: number, term = 2): Message {
   return { kind: 'append-response', term, result: { accepted: false, rejectedPrev, hintIndex, hintTerm } };
 }
@@ -113,11 +111,23 @@ describe('raft: losses', () => {
     member.propose('lost');
     member.propose('lost, too');
     // Nothing new to send: an empty request finds out.
-    expect(appends(member.receive('m2', heartbeatAnswer))).to.deep.equal(['3: ']);
+    expect(appends(member.beat('m2'))).to.deep.equal(['3: ']);
     expect(appends(member.receive('m2', rejection(3, 1, 2)))).to.deep.equal(['1: 2 3']);
     expect(peer(member)).to.deep.include({ state: 'probe', match: 1, next: 2, isPaused: true });
     member.ack('m2');
     expect(peer(member)).to.deep.include({ state: 'replicate', match: 3, next: 4, isPaused: false });
+  });
+
+  it('are looked for once for each heartbeat of the clock, however many rounds of reads there are', () => {
+    const member = leader();
+    member.propose('on its way');
+    expect(appends(member.beat('m2'))).to.deep.equal(['2: ']);
+    for (const ref of [1, 2, 3]) {
+      member.step({ kind: 'read', refs: [ref] });
+      const answer: Message = { kind: 'heartbeat-response', term: 2, readSequence: ref + 1 };
+      expect(appends(member.receive('m2', answer))).to.deep.equal([]);
+    }
+    expect(appends(member.beat('m2'))).to.deep.equal(['2: ']);
   });
 
   it('while probing cost one request for each heartbeat', () => {
@@ -126,7 +136,7 @@ describe('raft: losses', () => {
     expect(
       [...member.propose('a'), ...member.propose('b')].flatMap((each) => appends([each], 'm3')),
     ).to.deep.equal([]);
-    expect(appends(member.receive('m3', heartbeatAnswer), 'm3')).to.deep.equal(['0: 1 2 3']);
+    expect(appends(member.beat('m3'), 'm3')).to.deep.equal(['0: 1 2 3']);
     expect(appends(member.propose('c'), 'm3')).to.deep.equal([]);
   });
 
@@ -310,16 +320,16 @@ describe('raft: snapshots', () => {
 
   function sending(): LoneCore {
     const member = compacted();
-    member.receive('m3', heartbeatAnswer);
+    member.beat('m3');
     return member;
   }
 
   it('go to a member whose entries are gone, which then gets nothing else', () => {
     const member = compacted();
-    expect(member.receive('m3', heartbeatAnswer)).to.deep.equal([sentSnapshot]);
+    expect(member.beat('m3')).to.deep.equal([sentSnapshot]);
     expect(peer(member, 'm3')).to.deep.include({ state: 'snapshot', pendingSnapshot: 6, match: 0 });
     expect(appends(member.propose('x'), 'm3')).to.deep.equal([]);
-    expect(member.receive('m3', heartbeatAnswer)).to.deep.equal([]);
+    expect(member.beat('m3')).to.deep.equal([]);
   });
 
   it('lead back to entries as soon as the member says what it has', () => {
@@ -331,14 +341,14 @@ describe('raft: snapshots', () => {
   it('that were delivered lead to a probe after them with the next sign of life', () => {
     const member = sending();
     expect(member.step({ kind: 'snapshot-status', peer: 'm3', outcome: 'delivered' })).to.deep.equal([]);
-    expect(appends(member.receive('m3', heartbeatAnswer), 'm3')).to.deep.equal(['6: 7 8']);
+    expect(appends(member.beat('m3'), 'm3')).to.deep.equal(['6: 7 8']);
   });
 
   it('that failed are sent again with the next sign of life, not before', () => {
     const member = sending();
     member.step({ kind: 'snapshot-status', peer: 'm3', outcome: 'failed' });
     expect(member.propose('x').some((each) => each.kind === 'send' && each.to === 'm3')).to.equal(false);
-    expect(member.receive('m3', heartbeatAnswer)).to.deep.equal([sentSnapshot]);
+    expect(member.beat('m3')).to.deep.equal([sentSnapshot]);
   });
 
   it('are not needed any more by a member that caught up by another way', () => {

@@ -112,13 +112,21 @@ export function onHeartbeatResponse(
   const progress = leadership?.progress.get(from);
   if (leadership === undefined || progress === undefined) return;
   progress.recentlyActive = true;
-  progress.isPaused = false;
-  // What was sent may be lost. A request after `next - 1` finds out: it is taken, or rejected with a hint.
-  if (progress.state === 'probe' || progress.match < state.log.lastIndex) sendAppend(state, from, progress);
+  // Once for each timed heartbeat: rounds for reads may come much faster than answers to requests.
+  if (message.readSequence >= leadership.timedRound && progress.probedRound < leadership.timedRound) {
+    progress.probedRound = leadership.timedRound;
+    findLosses(state, from, progress);
+  }
   const answered = leadership.answeredRound.get(from) ?? 0;
   leadership.answeredRound.set(from, Math.max(answered, message.readSequence));
   settleReads(state, leadership);
   offerTakeover(state, leadership, from);
+}
+
+/** What was sent may be lost. A request after `next - 1` finds out: it is taken, or rejected with a hint. */
+function findLosses(state: CoreState, peer: MemberId, progress: Progress): void {
+  progress.isPaused = false;
+  if (progress.state === 'probe' || progress.match < state.log.lastIndex) sendAppend(state, peer, progress);
 }
 
 /** Messages are being lost: what is under way will not arrive. */

@@ -46,6 +46,8 @@ export class Leadership {
 
   /** Number of the newest round of heartbeats. */
   round = 0;
+  /** The newest round that was sent because its time had come, not for a read. */
+  timedRound = 0;
   /** The newest round that a quorum has answered. */
   confirmedRound = 0;
   /** The newest round that each member has answered. */

@@ -161,7 +161,10 @@ export type Input =
   | { kind: 'snapshot-taken'; snapshot: SnapshotMeta; compactThrough: number }
   /** How the streaming of a `snapshot` message ended. Each such message must get one of these. */
   | { kind: 'snapshot-status'; peer: MemberId; outcome: 'delivered' | 'failed' }
-  /** Messages to the peer are being lost. */
+  /**
+   * The connection to the peer broke, or messages to it were dropped. A leader goes back to what the peer is known to
+   * have; a follower that loses its leader so looks for another one after a few heartbeats' time, not a whole timeout.
+   */
   | { kind: 'unreachable'; peer: MemberId }
   /** Starts an election now instead of after a timeout. Does nothing on a leader or where it would be unsafe. */
   | { kind: 'campaign' }

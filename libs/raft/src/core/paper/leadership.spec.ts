@@ -481,6 +481,52 @@ describe('raft: thesis 9.6, PreVote', () => {
   });
 });
 
+describe('raft: a leader whose connection broke', () => {
+  const asks: Message = { kind: 'pre-vote-request', term: 3, lastIndex: 0, lastTerm: 0 };
+
+  it('is replaced after two heartbeats of silence', () => {
+    const member = new LoneCore({ term: 2 });
+    member.receive('m2', heartbeat(1, 0));
+    member.step({ kind: 'unreachable', peer: 'm2' });
+    expect(member.tick()).to.deep.equal([]);
+    expect(member.tick()).to.deep.equal([role('pre-candidate', 2), send('m2', asks), send('m3', asks)]);
+  });
+
+  it('is not protected from others any more', () => {
+    const member = new LoneCore({ term: 2 });
+    member.receive('m2', heartbeat(1, 0));
+    member.step({ kind: 'unreachable', peer: 'm2' });
+    expect(member.receive('m3', asks)).to.deep.equal([
+      send('m3', { kind: 'pre-vote-response', term: 3, granted: true }),
+    ]);
+  });
+
+  it('is believed in again with its next message', () => {
+    const member = new LoneCore({ term: 2 });
+    member.receive('m2', heartbeat(1, 0));
+    member.step({ kind: 'unreachable', peer: 'm2' });
+    member.receive('m2', heartbeat(2, 0));
+    expect(member.tick(9)).to.deep.equal([]);
+    expect(member.receive('m3', asks)).to.deep.equal([
+      send('m3', { kind: 'pre-vote-response', term: 2, granted: false }),
+    ]);
+  });
+
+  it('keeps the lease that it was promised', () => {
+    const member = new LoneCore({ term: 2, config: { readLease: { clockDriftMax: 0.1 } } });
+    member.receive('m2', heartbeat(1, 0));
+    member.step({ kind: 'unreachable', peer: 'm2' });
+    expect(member.tick(9)).to.deep.equal([]);
+  });
+
+  it('is no other member', () => {
+    const member = new LoneCore({ term: 2 });
+    member.receive('m2', heartbeat(1, 0));
+    member.step({ kind: 'unreachable', peer: 'm3' });
+    expect(member.tick(9)).to.deep.equal([]);
+  });
+});
+
 describe('raft: what is handed over', () => {
   it('is no more than the state machine takes, and one entry of any size', () => {
     const log = [entry(1, 1, 'x'.repeat(30)), entry(2, 1, 'x'.repeat(60)), entry(3, 1, 'y')];

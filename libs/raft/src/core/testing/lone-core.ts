@@ -67,6 +67,8 @@ export class LoneCore {
   readonly core: RaftCore;
   /** Of the newest write it asked for. */
   sequence = 0;
+  /** Of the newest heartbeat it sent. */
+  private round = 0;
   private readonly membership: Membership;
 
   constructor(
@@ -102,7 +104,12 @@ export class LoneCore {
 
   step(input: Input): Command[] {
     const commands = this.core.step(input);
-    for (const command of commands) if (command.kind === 'persist') this.sequence = command.sequence;
+    for (const command of commands) {
+      if (command.kind === 'persist') this.sequence = command.sequence;
+      if (command.kind === 'send' && command.message.kind === 'heartbeat') {
+        this.round = command.message.readSequence;
+      }
+    }
     return commands;
   }
 
@@ -153,6 +160,12 @@ export class LoneCore {
     }
     this.sync();
     return last;
+  }
+
+  /** It is time for a heartbeat, and the member answers it. */
+  beat(from: MemberId): Command[] {
+    this.tick();
+    return this.receive(from, { kind: 'heartbeat-response', term: this.term, readSequence: this.round });
   }
 
   /** The member has everything through `match` (all by default) on its disk. */

@@ -17,6 +17,8 @@ export class Progress {
   isPaused = false;
   /** Index of the snapshot on its way, in the state `snapshot` only. */
   pendingSnapshot = 0;
+  /** The timed heartbeat whose answer was last taken as a reason to find out what was lost. */
+  probedRound = 0;
   /** The highest commit index sent to it. */
   sentCommit = 0;
   /** Heard from since the last quorum check. */
