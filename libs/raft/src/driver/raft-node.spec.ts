@@ -113,7 +113,8 @@ describe('raft: node of one member', function () {
       const file = join(dir, folder, readdirSync(join(dir, folder)).at(-1) ?? '');
       const bytes = readFileSync(file);
       const damaged = Buffer.from(bytes);
-      damaged[Math.floor(bytes.length / 2)] = (bytes[Math.floor(bytes.length / 2)] ?? 0) ^ 4;
+      const middle = Math.floor(bytes.findLastIndex((byte) => byte !== 0) / 2);
+      damaged[middle] = (bytes[middle] ?? 0) ^ 4;
       writeFileSync(file, damaged);
       const error = await refusalOf(open());
       expect(error.code).to.equal('data-damaged');

@@ -21,7 +21,7 @@ import {
 } from '../port.js';
 import type { RaftStorage } from '../wal/storage.js';
 import { threadStorage } from '../wal/thread-storage.js';
-import type { WalContent } from '../wal/wal.js';
+import type { WalContent } from '../wal/wal-content.js';
 import { Calls } from './calls.js';
 import { Proposer, type ProposalResult } from './proposer.js';
 import { Reader } from './reader.js';

@@ -1,7 +1,7 @@
 /** From a folder to what the core starts with. */
 import { EnxameError } from '#libs/model';
 import type { Entry, Recovered, SnapshotMeta } from '../core/types.js';
-import type { WalContent } from '../wal/wal.js';
+import type { WalContent } from '../wal/wal-content.js';
 
 /** Puts snapshot and log together and refuses a pair with something missing between them. */
 export function recover(dir: string, snapshot: SnapshotMeta | undefined, content: WalContent): Recovered {

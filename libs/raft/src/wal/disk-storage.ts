@@ -3,18 +3,25 @@ import { dirname, join } from 'node:path';
 import { assertNever, describeError, EnxameError, type ErrorCode, isEnxameError } from '#libs/model';
 import type { SnapshotMeta } from '../core/types.js';
 import type { Disk } from './disk.js';
-import { packBatch } from './records.js';
+import type { FileOwner } from './file-header.js';
+import { packBatch, type ReadBatch } from './records.js';
 import {
   newestSnapshot,
+  newestMeta,
   newestSnapshotPath,
   removeOldSnapshots,
   removeUnfinished,
+  snapshotKeyIds,
   SnapshotFileReader,
   SnapshotFileWriter,
 } from './snapshot-file.js';
 import { joinSnapshot } from './snapshot-join.js';
 import type { StorageOptions, StorageReply, StorageRequest, StoredSnapshot } from './storage.js';
-import { openWal, type Wal, type WalContent } from './wal.js';
+import { openWal, type Wal } from './wal.js';
+import { LogShape, type WalContent } from './wal-content.js';
+
+/** What a log comes to beside its entries. */
+export type Found = Omit<WalContent, 'entries'>;
 
 export class DiskStorage {
   private readonly writers = new Map<number, SnapshotFileWriter>();
@@ -23,24 +30,42 @@ export class DiskStorage {
   private constructor(
     private readonly disk: Disk,
     private readonly options: StorageOptions,
+    private owner: FileOwner,
     private readonly wal: Wal,
   ) {}
 
-  static open(disk: Disk, options: StorageOptions): { storage: DiskStorage; content: WalContent } {
+  /** `visit` is called with each frame of the log that holds an entry after the newest snapshot, or a snapshot. */
+  static open(
+    disk: Disk,
+    options: StorageOptions,
+    visit: (batch: ReadBatch, payload: Buffer) => void,
+  ): { storage: DiskStorage; found: Found } {
     const snapshots = snapshotFolder(options);
     disk.makeDirectory(snapshots);
     removeUnfinished(disk, snapshots);
     removeOldSnapshots(disk, snapshots, options.keptSnapshots);
-    const { wal, content } = openWal(disk, join(options.dir, 'wal'), options);
-    const note = joinSnapshot(content, newestSnapshot(disk, snapshots)?.meta);
+    const owner = ownerOf(options);
+    const newest = newestMeta(disk, snapshots, owner);
+    const shape = new LogShape(newest?.index ?? 0);
+    const { wal, found } = openWal(
+      disk,
+      join(options.dir, 'wal'),
+      { ...options, ...owner },
+      (batch, payload) => {
+        if (shape.take(batch)) visit(batch, payload);
+      },
+    );
+    const note = joinSnapshot(shape, found.hardState, newest);
     if (note !== undefined) {
-      wal.append(packBatch(note));
-      Object.assign(content, note);
+      const packed = packBatch(note);
+      wal.append(packed);
+      visit(note, Buffer.from(packed.payload.buffer));
+      Object.assign(found, { snapshot: note.snapshot, hardState: note.hardState });
     }
     // The folders themselves must outlive a power cut as well as what is in them.
     disk.syncDirectory(options.dir);
     disk.syncDirectory(dirname(options.dir));
-    return { storage: new DiskStorage(disk, options, wal), content };
+    return { storage: new DiskStorage(disk, options, owner, wal), found };
   }
 
   handle(request: StorageRequest): StorageReply {
@@ -61,9 +86,18 @@ export class DiskStorage {
       case 'release':
         this.wal.release(request.index);
         return done;
+      case 'use-keys':
+        this.owner = { ...this.owner, keys: request.keys };
+        this.wal.useKeys(request.keys);
+        return done;
+      case 'key-ids': {
+        const ids = [...this.wal.keyIds(), ...snapshotKeyIds(this.disk, this.snapshots(), this.owner)];
+        return { kind: 'key-ids', ids: [...new Set(ids)] };
+      }
       case 'snapshot-begin': {
         const { handle, meta } = request;
-        this.writers.set(handle, new SnapshotFileWriter(this.disk, this.snapshots(), meta, handle));
+        const writer = new SnapshotFileWriter(this.disk, this.snapshots(), meta, this.owner, handle);
+        this.writers.set(handle, writer);
         return done;
       }
       case 'snapshot-write':
@@ -106,9 +140,9 @@ export class DiskStorage {
   private openReader(handle: number): { meta: SnapshotMeta; id: string } | undefined {
     const path = newestSnapshotPath(this.disk, this.snapshots());
     if (path === undefined) return undefined;
-    const reader = new SnapshotFileReader(this.disk, path);
+    const reader = new SnapshotFileReader(this.disk, path, this.owner);
     this.readers.set(handle, reader);
-    return { meta: reader.meta, id: reader.readId() };
+    return { meta: reader.meta, id: reader.id() };
   }
 
   private read({ handle, number }: Extract<StorageRequest, { kind: 'snapshot-read' }>): Buffer | undefined {
@@ -139,7 +173,11 @@ export class DiskStorage {
 
 /** Reading alone, which needs no storage at work. */
 export function readNewestSnapshot(disk: Disk, options: StorageOptions): StoredSnapshot | undefined {
-  return newestSnapshot(disk, snapshotFolder(options));
+  return newestSnapshot(disk, snapshotFolder(options), ownerOf(options));
+}
+
+function ownerOf({ clusterId, keys = [] }: StorageOptions): FileOwner {
+  return { keys, ...(clusterId === undefined ? {} : { clusterId }) };
 }
 
 export function failure(

@@ -4,6 +4,7 @@
  */
 import { EnxameError } from '#libs/model';
 import type { Entry, SnapshotMeta } from '../core/types.js';
+import type { StorageKey } from './file-cipher.js';
 import { packBatch, type WalBatch } from './records.js';
 import type {
   RaftStorage,
@@ -110,6 +111,14 @@ export class QueuedStorage implements RaftStorage {
       },
       abort: () => this.abortSnapshot(handle),
     };
+  }
+
+  async useKeys(keys: readonly StorageKey[]): Promise<void> {
+    await this.request({ kind: 'use-keys', keys });
+  }
+
+  async keyIdsInUse(): Promise<readonly string[]> {
+    return (await this.ask({ kind: 'key-ids' }, 'key-ids')).ids;
   }
 
   async close(): Promise<void> {

@@ -49,9 +49,16 @@ export function packBatch(batch: WalBatch): PackedBatch {
   return { payload, lastIndex: batch.entries.at(-1)?.index ?? 0, hardState: batch.hardState };
 }
 
+/** What was found in a frame. */
+export interface ReadBatch {
+  hardState?: HardState;
+  snapshot?: SnapshotMeta;
+  entries: Entry[];
+}
+
 /** Throws RangeError or SyntaxError on bytes that no writer made; the caller knows which file they are in. */
-export function decodeBatch(payload: Buffer): Partial<WalBatch> & { entries: Entry[] } {
-  const batch: Partial<WalBatch> & { entries: Entry[] } = { entries: [] };
+export function decodeBatch(payload: Buffer): ReadBatch {
+  const batch: ReadBatch = { entries: [] };
   let at = 0;
   while (at < payload.length) {
     const kind = payload.readUInt8(at);
@@ -65,8 +72,8 @@ export function decodeBatch(payload: Buffer): Partial<WalBatch> & { entries: Ent
         kind: entryKind,
         index: payload.readUIntLE(at + 2, 6),
         term: payload.readUIntLE(at + 8, 6),
-        // A copy, so that one small entry does not keep a whole file in memory.
-        data: Buffer.from(payload.subarray(at + entryHeaderBytes, end)),
+        // No copy: a frame's entries come and go together.
+        data: payload.subarray(at + entryHeaderBytes, end),
       });
       at = end;
     } else if (kind === recordKind.hardState || kind === recordKind.snapshot) {

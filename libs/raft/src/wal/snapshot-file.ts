@@ -1,18 +1,19 @@
 /**
- * Snapshots: `<index>-<term>.snapshot`, a chain of frames: a header, the state machine's chunks, an end that counts
- * them. A file gets its name only when it is whole and durable, so one that does not check is damage.
+ * Snapshots: `<index>-<term>.snapshot`, a chain of frames: a header, the state machine's chunks, an end with
+ * their number and checksum. A file gets its name only when it is whole and durable, so one that does not check is damage.
  */
 import { join } from 'node:path';
 import { EnxameError } from '#libs/model';
 import type { SnapshotMeta } from '../core/types.js';
 import type { Disk, DiskFile } from './disk.js';
 import { FileWindow } from './file-window.js';
-import { encodeFrame, frameChain, readFrame } from './frame.js';
-import { ContentSum } from './snapshot-content.js';
+import { cipherExtraBytes, type FileCipher, fileCipher, newCipherHeader } from './file-cipher.js';
+import { damaged, encodeHeader, type FileOwner, openPayload, readHeader } from './file-header.js';
+import { encodeFrame, frameChain, frameEndBytes, frameHeaderBytes, readFrame } from './frame.js';
+import { ContentSum, encodedSumBytes } from './snapshot-content.js';
 import type { StoredSnapshot } from './storage.js';
 
 const fileName = /^([0-9]{16})-([0-9]+)\.snapshot$/;
-const format = 1;
 /** Written and synced in steps of this size, so that the log never waits behind more than one of them. */
 const stepBytes = 1024 * 1024;
 
@@ -20,8 +21,9 @@ const stepBytes = 1024 * 1024;
 export class SnapshotFileWriter {
   private readonly temporary: string;
   private readonly file: DiskFile;
+  private readonly cipher: FileCipher;
   private isOpen = true;
-  private chain = 0;
+  private chain: number;
   private position = 0;
   private readonly sum = new ContentSum();
   private buffered: Buffer[] = [];
@@ -32,11 +34,17 @@ export class SnapshotFileWriter {
     private readonly disk: Disk,
     private readonly dir: string,
     private readonly meta: SnapshotMeta,
+    owner: FileOwner,
     handle: number,
   ) {
     this.temporary = `${this.path()}.${handle}.tmp`;
+    const cipherHeader = newCipherHeader(owner.keys);
+    const header = encodeHeader({ kind: 'snapshot', meta }, owner, cipherHeader);
+    const { keys } = owner;
+    this.cipher = fileCipher({ header: cipherHeader, headerBytes: header.frame, keys, path: this.temporary });
+    this.chain = header.chain;
+    this.buffer(header.frame);
     this.file = disk.open(this.temporary, 'create');
-    this.addFrame(Buffer.from(JSON.stringify({ format, meta }), 'utf8'));
   }
 
   get chunkCount(): number {
@@ -55,7 +63,7 @@ export class SnapshotFileWriter {
     if (expectedId !== undefined && id !== expectedId) {
       throw new EnxameError('data-damaged', `snapshot ${expectedId} was sent, ${id} came`);
     }
-    this.addFrame(Buffer.from(JSON.stringify({ chunkCount: this.chunkCount }), 'utf8'));
+    this.addFrame(this.sum.encode());
     this.flush();
     this.close();
     this.disk.rename(this.temporary, this.path());
@@ -78,8 +86,12 @@ export class SnapshotFileWriter {
   }
 
   private addFrame(payload: Uint8Array): void {
-    const frame = encodeFrame([payload], this.chain);
+    const frame = encodeFrame(this.cipher.seal(payload, this.position + this.bufferedBytes), this.chain);
     this.chain = frameChain(frame);
+    this.buffer(frame);
+  }
+
+  private buffer(frame: Buffer): void {
     this.buffered.push(frame);
     this.bufferedBytes += frame.length;
   }
@@ -97,22 +109,30 @@ export class SnapshotFileWriter {
 /** Reads one chunk after the other. What does not check is refused with `data-damaged`, file and offset. */
 export class SnapshotFileReader {
   readonly meta: SnapshotMeta;
+  readonly keyId: string | undefined;
   private readonly file: FileWindow;
+  private readonly cipher: FileCipher;
   /** Where the chunks begin. */
   private readonly first: { position: number; chain: number };
-  private position = 0;
-  private chain = 0;
+  private position: number;
+  private chain: number;
   private readonly sum = new ContentSum();
 
   constructor(
     disk: Disk,
     private readonly path: string,
+    owner: FileOwner,
   ) {
     this.file = FileWindow.open(disk, path);
     try {
-      const header = this.parse(0, this.nextFrame());
-      if (!isHeader(header)) throw this.damaged(0, `this is not a snapshot of format ${format}`);
-      this.meta = header.meta;
+      const header = readHeader(this.file, path, owner);
+      const { fields } = header;
+      if (!isSnapshotHeader(fields)) throw damaged(path, 0, 'this is not a snapshot');
+      this.meta = fields.meta;
+      this.keyId = header.keyId;
+      this.cipher = header.cipher;
+      this.position = header.end;
+      this.chain = header.chain;
       this.first = { position: this.position, chain: this.chain };
     } catch (error) {
       this.file.close();
@@ -128,26 +148,30 @@ export class SnapshotFileReader {
   /** The next chunk; undefined, however often it is asked for, after the last one. */
   next(): Buffer | undefined {
     const at = this.position;
-    const payload = this.nextFrame();
-    if (this.position < this.file.size) {
-      this.sum.add(payload);
-      return payload;
+    const read = readFrame(this.file, at, this.chain);
+    if (read.kind === 'damaged') throw damaged(this.path, at, read.reason);
+    if (read.kind !== 'frame') throw damaged(this.path, at, 'the file ends too soon');
+    const payload = openPayload(this.cipher, read.stored, this.path, at);
+    if (read.end === this.file.size) {
+      if (ContentSum.decode(payload)?.equals(this.sum) === true) return undefined;
+      throw damaged(this.path, at, 'the end of the snapshot is missing');
     }
-    const end = this.parse(at, payload);
-    if (!isEnd(end) || end.chunkCount !== this.chunkCount) {
-      throw this.damaged(at, 'the end of the snapshot is missing');
-    }
-    this.position = at;
-    return undefined;
+    this.position = read.end;
+    this.chain = read.chain;
+    this.sum.add(payload);
+    return payload;
   }
 
-  /** Reads everything once. */
-  readId(): string {
-    this.rewind();
-    while (this.next() !== undefined);
-    const id = this.sum.idFor(this.meta);
-    this.rewind();
-    return id;
+  /** As the end of the file has it: what is read later is checked against it. */
+  id(): string {
+    const isEncrypted = this.keyId !== undefined;
+    const endBytes = encodedSumBytes + (isEncrypted ? cipherExtraBytes : 0);
+    const at = this.file.size - frameHeaderBytes - endBytes - frameEndBytes;
+    if (at < this.first.position) throw damaged(this.path, this.file.size, 'the file ends too soon');
+    const stored = this.file.bytes(at + frameHeaderBytes, endBytes);
+    const sum = ContentSum.decode(openPayload(this.cipher, stored, this.path, at));
+    if (sum === undefined) throw damaged(this.path, at, 'the end of the snapshot is missing');
+    return sum.idFor(this.meta);
   }
 
   rewind(): void {
@@ -158,34 +182,13 @@ export class SnapshotFileReader {
   close(): void {
     this.file.close();
   }
-
-  private nextFrame(): Buffer {
-    const read = readFrame(this.file, this.position, this.chain);
-    if (read.kind === 'damaged') throw this.damaged(this.position, read.reason);
-    if (read.kind !== 'frame') throw this.damaged(this.position, 'the file ends too soon');
-    this.position = read.end;
-    if (read.end < this.file.size) this.chain = read.chain;
-    return read.payload;
-  }
-
-  private parse(offset: number, payload: Buffer): unknown {
-    try {
-      return JSON.parse(payload.toString('utf8'));
-    } catch (cause) {
-      throw this.damaged(offset, 'the frame is neither header nor end of a snapshot', cause);
-    }
-  }
-
-  private damaged(offset: number, reason: string, cause?: unknown): EnxameError {
-    return new EnxameError('data-damaged', `snapshot ${this.path} at offset ${offset}: ${reason}`, { cause });
-  }
 }
 
 /** The newest snapshot, its chunks read as they are taken, or undefined when there is none. */
-export function newestSnapshot(disk: Disk, dir: string): StoredSnapshot | undefined {
+export function newestSnapshot(disk: Disk, dir: string, owner: FileOwner): StoredSnapshot | undefined {
   const path = newestSnapshotPath(disk, dir);
   if (path === undefined) return undefined;
-  const reader = new SnapshotFileReader(disk, path);
+  const reader = new SnapshotFileReader(disk, path, owner);
   return { meta: reader.meta, chunks: chunksOf(reader) };
 }
 
@@ -202,10 +205,27 @@ export function newestSnapshotPath(disk: Disk, dir: string): string | undefined 
   return newest === undefined ? undefined : join(dir, newest);
 }
 
+export function newestMeta(disk: Disk, dir: string, owner: FileOwner): SnapshotMeta | undefined {
+  const path = newestSnapshotPath(disk, dir);
+  if (path === undefined) return undefined;
+  const reader = new SnapshotFileReader(disk, path, owner);
+  reader.close();
+  return reader.meta;
+}
+
 /** Removes all but the newest snapshots. */
 export function removeOldSnapshots(disk: Disk, dir: string, kept: number): void {
   const names = snapshotNames(disk, dir);
   for (const name of names.slice(0, Math.max(0, names.length - 1 - kept))) disk.remove(join(dir, name));
+}
+
+/** Ids of the keys of all snapshots. */
+export function snapshotKeyIds(disk: Disk, dir: string, owner: FileOwner): string[] {
+  return snapshotNames(disk, dir).flatMap((name) => {
+    const reader = new SnapshotFileReader(disk, join(dir, name), owner);
+    reader.close();
+    return reader.keyId === undefined ? [] : [reader.keyId];
+  });
 }
 
 /** What an interrupted writer left. */
@@ -217,16 +237,8 @@ function snapshotNames(disk: Disk, dir: string): string[] {
   return disk.list(dir).filter((name) => fileName.test(name));
 }
 
-function isHeader(value: unknown): value is { meta: SnapshotMeta } {
-  return (
-    typeof value === 'object' &&
-    value !== null &&
-    'format' in value &&
-    value.format === format &&
-    'meta' in value
-  );
-}
-
-function isEnd(value: unknown): value is { chunkCount: number } {
-  return typeof value === 'object' && value !== null && 'chunkCount' in value;
+function isSnapshotHeader<T extends Record<string, unknown>>(
+  fields: T,
+): fields is T & { meta: SnapshotMeta } {
+  return fields.kind === 'snapshot' && typeof fields.meta === 'object';
 }

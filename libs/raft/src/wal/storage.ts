@@ -1,8 +1,9 @@
 /** What the driver asks of its storage, and the messages in which that reaches whoever does the work. */
 import type { EnxameError, ErrorCode } from '#libs/model';
 import type { SnapshotMeta } from '../core/types.js';
+import type { StorageKey } from './file-cipher.js';
 import type { PackedBatch, WalBatch } from './records.js';
-import type { WalContent } from './wal.js';
+import type { WalContent } from './wal-content.js';
 
 export interface StorageOptions {
   /** Made when missing. One process at a time. */
@@ -10,6 +11,10 @@ export interface StorageOptions {
   segmentBytesMax: number;
   /** Snapshots kept beside the newest one. */
   keptSnapshots: number;
+  /** Once known: a log of another cluster is refused. */
+  clusterId?: string;
+  /** The first one encrypts what is written; the others only read. None: nothing is encrypted. */
+  keys?: readonly StorageKey[];
 }
 
 export interface StorageEvents {
@@ -40,6 +45,10 @@ export interface RaftStorage {
   openSnapshot(): Promise<SnapshotReader | undefined>;
   /** A snapshot from another member. */
   receiveSnapshot(meta: SnapshotMeta, id: string): Promise<SnapshotWriter>;
+  /** From now on the first of these keys encrypts. Earlier keys go along for as long as a file needs them. */
+  useKeys(keys: readonly StorageKey[]): Promise<void>;
+  /** Ids of the keys that files on the disk are encrypted with. */
+  keyIdsInUse(): Promise<readonly string[]>;
   /** Waits for everything appended before. */
   close(): Promise<void>;
 }
@@ -73,6 +82,8 @@ export interface SnapshotWriter {
 export type StorageRequest =
   | { kind: 'append'; batch: PackedBatch }
   | { kind: 'release'; index: number }
+  | { kind: 'use-keys'; keys: readonly StorageKey[] }
+  | { kind: 'key-ids' }
   | { kind: 'snapshot-begin'; handle: number; meta: SnapshotMeta }
   | { kind: 'snapshot-write'; handle: number; number: number; chunks: readonly Uint8Array[] }
   | { kind: 'snapshot-finish'; handle: number; id: string | undefined }
@@ -84,6 +95,7 @@ export type StorageRequest =
 
 export type StorageReply =
   | { kind: 'done' }
+  | { kind: 'key-ids'; ids: readonly string[] }
   | { kind: 'wanted'; number: number }
   | { kind: 'snapshot'; snapshot: { meta: SnapshotMeta; id: string } | undefined }
   | { kind: 'chunk'; chunk: Uint8Array | undefined }

@@ -4,10 +4,11 @@ import { EnxameError } from '#libs/model';
 import { readNewestSnapshot } from './disk-storage.js';
 import { type FolderLock, lockFolder } from './folder-lock.js';
 import { nodeDisk } from './node-disk.js';
+import { decodeBatch } from './records.js';
 import { QueuedStorage } from './queued-storage.js';
 import type { OpenStorage, StorageChannel, StorageOptions, StorageReply, StorageRequest } from './storage.js';
 import type { WorkerReply } from './storage-worker.js';
-import type { WalContent } from './wal.js';
+import { EntryList, type WalContent } from './wal-content.js';
 
 export const threadStorage: OpenStorage = async (options, events) => {
   const lock = await lockFolder(options.dir);
@@ -29,12 +30,20 @@ async function startWorker(options: StorageOptions): Promise<{ worker: Worker; c
   try {
     const content = await new Promise<WalContent>((resolve, reject) => {
       worker.once('error', reject);
-      worker.once('message', (reply: WorkerReply) => {
-        if (reply.kind === 'opened') resolve(reply.content);
-        else if (reply.kind === 'failed') reject(new EnxameError(reply.code, reply.message));
-        else reject(new Error(`the raft storage's thread answered ${reply.kind} first`));
+      const entries = new EntryList();
+      worker.on('message', (reply: WorkerReply) => {
+        if (reply.kind === 'log') {
+          for (const payload of reply.payloads) entries.add(decodeBatch(Buffer.from(payload.buffer)));
+        } else if (reply.kind === 'opened') {
+          resolve({ ...reply.found, entries: entries.take() });
+        } else if (reply.kind === 'failed') {
+          reject(new EnxameError(reply.code, reply.message));
+        } else {
+          reject(new Error(`the raft storage's thread answered ${reply.kind} first`));
+        }
       });
     });
+    worker.removeAllListeners('message');
     worker.removeAllListeners('error');
     return { worker, content };
   } catch (error) {

@@ -4,67 +4,54 @@
  * or `openWal` would see.
  */
 import { join } from 'node:path';
-import { EnxameError } from '#libs/model';
-import type { Entry, HardState, SnapshotMeta } from '../core/types.js';
+import type { HardState } from '../core/types.js';
 import type { Disk, DiskFile } from './disk.js';
-import { FileWindow } from './file-window.js';
-import { encodeFrame, frameChain, readFrame } from './frame.js';
-import { decodeBatch, type PackedBatch } from './records.js';
+import { type FileCipher, fileCipher, newCipherHeader, type StorageKey } from './file-cipher.js';
+import { encodeHeader, type FileOwner } from './file-header.js';
+import { encodeFrame, frameChain } from './frame.js';
+import { type LogEnd, readLog, type Segment, segmentFile, type VisitBatch } from './log-reader.js';
+import type { PackedBatch } from './records.js';
+import type { WalContent } from './wal-content.js';
 
 export interface WalOptions {
   /** A new segment is begun once the current one is larger. */
   segmentBytesMax: number;
 }
 
-export interface WalContent {
-  hardState: HardState;
-  /** Set when the log begins after a snapshot that a leader sent. */
-  snapshot?: SnapshotMeta;
-  entries: Entry[];
-  /** Set when an unfinished write was cut off the end. Nothing of it had been acknowledged. */
-  torn?: { file: string; offset: number; bytes: number };
-}
-
-interface Segment {
-  sequence: number;
-  path: string;
-  /** Highest index of an entry in this segment; 0 when it has none. */
-  lastIndex: number;
-}
-
-const segmentName = /^([0-9]{12})\.wal$/;
-const segmentFormat = 1;
+/** Room is set aside in steps, by writing zeros: within it a sync has no new length and no new block to record. */
+const setAsideBytes = 256 * 1024;
 
 export class Wal {
   private file: DiskFile;
-  private offset: number;
+  /** Where the file ends: what lies between `end.offset` and here is zeros. */
+  private size: number;
 
   constructor(
     private readonly disk: Disk,
     private readonly dir: string,
     private readonly options: WalOptions,
+    private owner: FileOwner,
     private readonly segments: Segment[],
-    private chain: number,
     private hardState: HardState,
+    private end: LogEnd,
   ) {
     this.file = disk.open(this.current().path, 'write');
-    this.offset = this.file.size();
+    this.size = this.file.size();
   }
 
-  /** One frame, one write, one fdatasync, however many batches were joined into this one. */
+  /** One frame, one write, one sync, however many batches were joined into this one. */
   append(batch: PackedBatch): void {
-    if (this.offset > this.options.segmentBytesMax) this.beginSegment();
-    const frame = encodeFrame([batch.payload], this.chain);
+    if (this.end.offset > this.options.segmentBytesMax || this.isOfOtherOwner()) this.beginSegment();
+    const { offset, chain, cipher } = this.end;
+    const frame = encodeFrame(cipher.seal(batch.payload, offset), chain);
     try {
-      this.file.write(frame, this.offset);
+      this.write(frame, offset);
       this.file.sync();
     } catch (error) {
-      // Part of the frame may be in the file. Should cutting it fail as well, opening will: the frame is short.
-      this.file.truncate(this.offset);
+      this.tryToCut(offset);
       throw error;
     }
-    this.chain = frameChain(frame);
-    this.offset += frame.length;
+    this.end = { offset: offset + frame.length, chain: frameChain(frame), cipher };
     const last = this.current();
     last.lastIndex = Math.max(last.lastIndex, batch.lastIndex);
     this.hardState = batch.hardState;
@@ -81,22 +68,63 @@ export class Wal {
     if (removed) this.disk.syncDirectory(this.dir);
   }
 
+  /** The next batch is encrypted with the first of these. */
+  useKeys(keys: readonly StorageKey[]): void {
+    this.owner = { ...this.owner, keys };
+  }
+
+  keyIds(): string[] {
+    return this.segments.flatMap(({ keyId }) => (keyId === undefined ? [] : [keyId]));
+  }
+
   close(): void {
     this.file.close();
   }
 
+  private write(frame: Buffer, offset: number): void {
+    const end = offset + frame.length;
+    if (end <= this.size) return this.file.write(frame, offset);
+    const step = Math.min(setAsideBytes, this.options.segmentBytesMax);
+    const size = Math.ceil(end / step) * step;
+    try {
+      this.file.write(Buffer.concat([frame], size - offset), offset);
+      this.size = size;
+    } catch (error) {
+      // Room for the zeros is no condition.
+      if ((error as NodeJS.ErrnoException).code !== 'ENOSPC') throw error;
+      this.file.truncate(offset);
+      this.size = offset;
+      this.file.write(frame, offset);
+      this.size = end;
+    }
+  }
+
+  /** Part of a frame may be in the file. Should cutting it fail as well, opening will: the frame is not whole. */
+  private tryToCut(offset: number): void {
+    try {
+      this.file.truncate(offset);
+      this.size = offset;
+    } catch {
+      // The first error is the one to tell.
+    }
+  }
+
+  private isOfOtherOwner(): boolean {
+    const { keyId, clusterId } = this.current();
+    return keyId !== this.owner.keys[0]?.id || clusterId !== this.owner.clusterId;
+  }
+
   private beginSegment(): void {
-    const sequence = this.current().sequence + 1;
-    const created = createSegment(this.disk, this.dir, {
-      sequence,
-      chain: this.chain,
+    const created = createSegment(this.disk, this.dir, this.owner, {
+      sequence: this.current().sequence + 1,
+      chain: this.end.chain,
       hardState: this.hardState,
     });
     const file = this.disk.open(created.segment.path, 'write');
     this.file.close();
     this.file = file;
-    this.offset = created.bytes;
-    this.chain = created.chain;
+    this.size = created.end.offset;
+    this.end = created.end;
     this.segments.push(created.segment);
   }
 
@@ -107,112 +135,31 @@ export class Wal {
   }
 }
 
-/**
- * Reads the whole log. An unfinished frame at the very end is cut off and reported; any other mismatch is refused
- * with `data-damaged`, which names file and offset, and nothing is changed on disk.
- */
-export function openWal(disk: Disk, dir: string, options: WalOptions): { wal: Wal; content: WalContent } {
+/** Reads the whole log, cuts an unfinished frame off its end, and is ready to go on. Otherwise as `readLog`. */
+export function openWal(
+  disk: Disk,
+  dir: string,
+  options: WalOptions & FileOwner,
+  visit: VisitBatch,
+): { wal: Wal; found: Omit<WalContent, 'entries'> } {
   disk.makeDirectory(dir);
   for (const name of disk.list(dir)) if (name.endsWith('.tmp')) disk.remove(join(dir, name));
-  const names = disk.list(dir).filter((name) => segmentName.test(name));
-  const content: WalContent = { hardState: { term: 0, commit: 0 }, entries: [] };
-  if (names.length === 0) {
-    const created = createSegment(disk, dir, { sequence: 1, chain: 0, hardState: content.hardState });
-    return { wal: new Wal(disk, dir, options, [created.segment], created.chain, content.hardState), content };
+  const { segments, hardState, snapshot, torn, end: foundEnd } = readLog(disk, dir, options, visit);
+  let end = foundEnd;
+  if (end === undefined) {
+    const created = createSegment(disk, dir, options, { sequence: 1, chain: 0, hardState });
+    segments.push(created.segment);
+    end = created.end;
   }
-  const segments: Segment[] = [];
-  let chain: number | undefined;
-  for (const [position, name] of names.entries()) {
-    const isLast = position === names.length - 1;
-    const sequence = Number(segmentName.exec(name)?.[1]);
-    const previous = segments.at(-1);
-    if (previous !== undefined && sequence !== previous.sequence + 1) {
-      throw new EnxameError(
-        'data-damaged',
-        `raft log ${dir}: segment ${previous.sequence + 1} is missing, ${name} follows ${previous.sequence}`,
-      );
-    }
-    const read = readSegment(disk, join(dir, name), { sequence, isLast, chainBefore: chain }, content);
-    segments.push(read.segment);
-    chain = read.chain;
-  }
-  if (content.torn !== undefined) cutTail(disk, content.torn.file, content.torn.offset);
-  return { wal: new Wal(disk, dir, options, segments, chain ?? 0, content.hardState), content };
-}
-
-function readSegment(
-  disk: Disk,
-  path: string,
-  expected: { sequence: number; isLast: boolean; chainBefore: number | undefined },
-  content: WalContent,
-): { segment: Segment; chain: number } {
-  const file = FileWindow.open(disk, path);
-  try {
-    const first = readSegmentHeader(file, path, expected);
-    content.hardState = first.hardState;
-    const segment: Segment = { sequence: expected.sequence, path, lastIndex: 0 };
-    let { chain, end: offset } = first;
-    for (;;) {
-      const read = readFrame(file, offset, chain);
-      if (read.kind === 'end') break;
-      if (read.kind === 'damaged') throw damaged(path, offset, read.reason);
-      if (read.kind === 'torn') {
-        if (!expected.isLast) throw damaged(path, offset, 'the segment ends in the middle of a frame');
-        content.torn = { file: path, offset, bytes: file.size - offset };
-        break;
-      }
-      const batch = parse(path, offset, () => decodeBatch(read.payload));
-      merge(content, batch, (reason) => damaged(path, offset, reason));
-      segment.lastIndex = Math.max(segment.lastIndex, batch.entries.at(-1)?.index ?? 0);
-      chain = read.chain;
-      offset = read.end;
-    }
-    return { segment, chain };
-  } finally {
-    file.close();
-  }
-}
-
-/** A segment's first frame says which chain it goes on from; it was durable before the file had its name. */
-function readSegmentHeader(
-  file: FileWindow,
-  path: string,
-  expected: { sequence: number; chainBefore: number | undefined },
-): { hardState: HardState; chain: number; end: number } {
-  const first = readFrame(file, 0, 0);
-  if (first.kind !== 'frame') throw damaged(path, 0, 'the segment header is not whole');
-  const header = parse(path, 0, () => JSON.parse(first.payload.toString('utf8')) as unknown);
-  if (!isSegmentHeader(header, expected.sequence)) {
-    throw damaged(path, 0, `this is not segment ${expected.sequence} of format ${segmentFormat}`);
-  }
-  if (expected.chainBefore !== undefined && header.chain !== expected.chainBefore) {
-    throw damaged(path, 0, 'the segment does not continue the one before it');
-  }
-  return { hardState: header.hardState, chain: first.chain, end: first.end };
-}
-
-function merge(
-  content: WalContent,
-  batch: ReturnType<typeof decodeBatch>,
-  fail: (reason: string) => EnxameError,
-): void {
-  if (batch.hardState !== undefined) content.hardState = batch.hardState;
-  if (batch.snapshot !== undefined) {
-    content.snapshot = batch.snapshot;
-    content.entries = [];
-  }
-  for (const entry of batch.entries) {
-    const firstIndex = content.entries[0]?.index;
-    if (firstIndex === undefined || entry.index < firstIndex) {
-      content.entries = [entry];
-      continue;
-    }
-    const position = entry.index - firstIndex;
-    if (position > content.entries.length) throw fail(`entry ${entry.index} follows a gap`);
-    // A new leader's entry replaces the old one and all after it.
-    content.entries.length = position;
-    content.entries.push(entry);
-  }
+  if (torn !== undefined) cutTail(disk, torn.file, torn.offset);
+  return {
+    wal: new Wal(disk, dir, options, options, segments, hardState, end),
+    found: {
+      hardState,
+      ...(snapshot === undefined ? {} : { snapshot }),
+      ...(torn === undefined ? {} : { torn }),
+    },
+  };
 }
 
 function cutTail(disk: Disk, path: string, offset: number): void {
@@ -229,47 +176,30 @@ function cutTail(disk: Disk, path: string, offset: number): void {
 function createSegment(
   disk: Disk,
   dir: string,
+  owner: FileOwner,
   { sequence, chain, hardState }: { sequence: number; chain: number; hardState: HardState },
-): { segment: Segment; chain: number; bytes: number } {
-  const path = join(dir, `${String(sequence).padStart(12, '0')}.wal`);
+): { segment: Segment; end: LogEnd } {
+  const path = join(dir, segmentFile(sequence));
   const temporary = `${path}.tmp`;
-  // The hard state goes along, so that older segments can be removed before this one holds a frame.
-  const header = { format: segmentFormat, sequence, chain, hardState };
-  const frame = encodeFrame([Buffer.from(JSON.stringify(header), 'utf8')], 0);
+  const cipherHeader = newCipherHeader(owner.keys);
+  const header = encodeHeader({ kind: 'segment', sequence, chain, hardState }, owner, cipherHeader);
+  const cipher: FileCipher = fileCipher({
+    header: cipherHeader,
+    headerBytes: header.frame,
+    keys: owner.keys,
+    path,
+  });
   const file = disk.open(temporary, 'create');
   try {
-    file.write(frame, 0);
+    file.write(header.frame, 0);
     file.sync();
   } finally {
     file.close();
   }
   disk.rename(temporary, path);
   disk.syncDirectory(dir);
-  return { segment: { sequence, path, lastIndex: 0 }, chain: frameChain(frame), bytes: frame.length };
-}
-
-function isSegmentHeader(value: unknown, sequence: number): value is { chain: number; hardState: HardState } {
-  return (
-    typeof value === 'object' &&
-    value !== null &&
-    'format' in value &&
-    value.format === segmentFormat &&
-    'sequence' in value &&
-    value.sequence === sequence &&
-    'chain' in value &&
-    typeof value.chain === 'number' &&
-    'hardState' in value
-  );
-}
-
-function parse<T>(path: string, offset: number, read: () => T): T {
-  try {
-    return read();
-  } catch (cause) {
-    throw damaged(path, offset, 'the frame holds no valid records', cause);
-  }
-}
-
-function damaged(path: string, offset: number, reason: string, cause?: unknown): EnxameError {
-  return new EnxameError('data-damaged', `raft log ${path} at offset ${offset}: ${reason}`, { cause });
+  return {
+    segment: { sequence, path, keyId: cipherHeader?.keyId, clusterId: owner.clusterId, lastIndex: 0 },
+    end: { offset: header.frame.length, chain: header.chain, cipher },
+  };
 }
