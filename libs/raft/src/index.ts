@@ -34,6 +34,7 @@ export {
   type TransportLimits,
 } from './transport/grpc-transport.js';
 export type { Disk, DiskFile } from './wal/disk.js';
+export type { StorageKey } from './wal/file-cipher.js';
 export { localStorage } from './wal/local-storage.js';
 export { nodeDisk } from './wal/node-disk.js';
 export type * from './wal/storage.js';

@@ -1,6 +1,7 @@
 /** What a Raft node needs and what it gives. */
 import type { EnxameError } from '#libs/model';
 import type { CoreStatus, MemberId, MembershipChange, Message } from './core/types.js';
+import type { StorageKey } from './wal/file-cipher.js';
 import type { OpenStorage } from './wal/storage.js';
 
 export type { MembershipChange } from './core/types.js';
@@ -176,8 +177,10 @@ export interface RaftNodeOptions {
   origin: Origin;
   /** Made when missing. One process at a time. */
   dir: string;
-  /** 32 bytes. What is written is encrypted with it. */
-  encryptionKey?: Uint8Array;
+  /** Once known: the log of another cluster is refused. */
+  clusterId?: string;
+  /** The first one encrypts what is written, the others only read. None: nothing is encrypted. */
+  keys?: readonly StorageKey[];
   /** After the loss of a majority for good: everybody else is removed, what this member's log holds stands. */
   forceNewCluster?: boolean;
   stateMachine: StateMachine;

@@ -37,6 +37,7 @@ describe('raft: node of one member', function () {
       stateMachine: machine,
       clock: systemClock,
       random: Math.random,
+      keys: [{ id: 'a', key: Buffer.alloc(32, 'key') }],
       limits,
     });
     await node.start();

@@ -39,9 +39,6 @@ export function createRaftNode(options: RaftNodeOptions): RaftNode {
   if ((origin.kind === 'join' || origin.members.length > 1) && transport === undefined) {
     throw new EnxameError('invalid-argument', 'raft: more than one member needs a transport');
   }
-  if (options.encryptionKey !== undefined) {
-    throw new EnxameError('not-implemented', 'raft: encryption of the log');
-  }
   return new Driver(options, { ...defaultLimits, ...options.limits });
 }
 
@@ -193,10 +190,10 @@ class Driver implements RaftNode {
   }
 
   private async open(): Promise<void> {
-    const { dir, id, origin, random, openStorage = threadStorage } = this.options;
+    const { dir, id, origin, random, clusterId, keys = [], openStorage = threadStorage } = this.options;
     const { segmentBytesMax, keptSnapshots } = this.limits;
     const { storage, content } = await openStorage(
-      { dir, segmentBytesMax, keptSnapshots },
+      { dir, segmentBytesMax, keptSnapshots, keys, ...(clusterId === undefined ? {} : { clusterId }) },
       { persisted: (sequence) => this.persisted(sequence), failed: (error) => this.fail(error) },
     );
     this.storage = storage;

@@ -59,7 +59,7 @@ export class DiskStorage {
     if (note !== undefined) {
       const packed = packBatch(note);
       wal.append(packed);
-      visit(note, Buffer.from(packed.payload.buffer));
+      visit({ snapshot: note.snapshot, entries: [] }, Buffer.from(packed.payload.buffer));
       Object.assign(found, { snapshot: note.snapshot, hardState: note.hardState });
     }
     // The folders themselves must outlive a power cut as well as what is in them.
@@ -185,12 +185,10 @@ export function failure(
   error: unknown,
   isFatal: boolean,
 ): Extract<StorageReply, { kind: 'failed' }> {
-  return {
-    kind: 'failed',
-    code: codeOf(error),
-    message: `raft log ${dir}: ${describeError(error)}`,
-    isFatal,
-  };
+  const words = describeError(error);
+  // The project's own errors name their file.
+  const message = isEnxameError(error) ? words : `raft log ${dir}: ${words}`;
+  return { kind: 'failed', code: codeOf(error), message, isFatal };
 }
 
 const done: StorageReply = { kind: 'done' };

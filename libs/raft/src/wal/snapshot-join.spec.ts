@@ -21,7 +21,10 @@ function log(from: number, terms: string, more: Partial<Log> = {}): Log {
   return { hardState: { term: 3, votedFor: 'm2', commit: 2 }, entries, ...more };
 }
 
-function join({ hardState, entries, snapshot: noted }: Log, meta: SnapshotMeta | undefined): WalBatch | undefined {
+function join(
+  { hardState, entries, snapshot: noted }: Log,
+  meta: SnapshotMeta | undefined,
+): WalBatch | undefined {
   const shape = new LogShape(meta?.index ?? 0);
   if (noted !== undefined) shape.take({ snapshot: noted, entries: [] });
   for (const entry of entries) shape.take({ entries: [entry] });

@@ -64,7 +64,8 @@ export class LogShape {
   }
 
   private follow({ index, term }: Entry): void {
-    if (this.first !== undefined && index > this.last + 1) throw new RangeError(`entry ${index} follows a gap`);
+    if (this.first !== undefined && index > this.last + 1)
+      throw new RangeError(`entry ${index} follows a gap`);
     if (this.first === undefined || index < this.first) this.first = index;
     this.last = index;
     if (index === this.after) this.termAtSnapshot = term;

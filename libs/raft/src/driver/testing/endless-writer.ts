@@ -16,6 +16,7 @@ const node = createRaftNode({
   stateMachine: new Ledger(),
   clock: systemClock,
   random: Math.random,
+  keys: [{ id: 'a', key: Buffer.alloc(32, 'key') }],
   limits: { snapshotEntries: 120, keptEntries: 10, segmentBytesMax: 8192 },
 });
 await node.start();
