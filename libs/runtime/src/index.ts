@@ -6,3 +6,4 @@ export { signalNumber } from './plan/signals.js';
 export { StartFailure } from './start-failure.js';
 export { checkCapabilities } from './sandbox/capabilities.js';
 export { maskedPaths, readOnlyPaths } from './sandbox/default-sandbox.js';
+export { volumeSource } from './volumes/volume-options.js';

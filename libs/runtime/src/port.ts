@@ -4,6 +4,7 @@
  */
 import type { ContainerId, ContainerInterface } from '#libs/model';
 import type { Readable, Writable } from 'node:stream';
+import type { MountFlag } from './launcher/launch-plan.js';
 
 export interface ContainerConfig {
   id: ContainerId;
@@ -109,8 +110,9 @@ export type ContainerMount =
       copyUp: boolean;
       propagation?: string;
       mode?: string;
-      /** The container of this mount made it without a name, and it goes with `rm -v`. */
       driver?: string;
+      /** Mounted instead of the folder. */
+      filesystem?: { type: string; device: string; flags: MountFlag[]; options: string[] };
     }
   | {
       type: 'tmpfs';

@@ -10,6 +10,7 @@ import { DefaultNetwork } from './containers/default-network.js';
 import { createContainerEngine } from './containers/index.js';
 import type { Notify } from './containers/notices.js';
 import { distributionRoutes, imageRoutes } from './images/index.js';
+import { dfRoute } from './usage/df-route.js';
 import type { NodeCounts } from './system/node-status.js';
 
 export interface EngineOptions {
@@ -50,6 +51,7 @@ export function engineRoutes(options: EngineOptions): Engine {
   return {
     routes: [
       ...containers.routes,
+      dfRoute({ runtime, images, volumes, nowMs }),
       ...imageRoutes({
         images,
         inUse: (id) => runtime.list().some(({ config }) => config.image.id === id),

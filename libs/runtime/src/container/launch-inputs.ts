@@ -48,7 +48,7 @@ export async function prepareMounts(config: ContainerConfig): Promise<void> {
           : `volume ${mount.name} does not exist on this node`,
       );
     }
-    if (mount.type !== 'volume' || !mount.copyUp) continue;
+    if (mount.type !== 'volume' || !mount.copyUp || mount.filesystem !== undefined) continue;
     await copyUp({
       rootLayers: config.rootLayers,
       target: mount.target,

@@ -1,5 +1,7 @@
 /** `--opt type=nfs --opt o=addr=... --opt device=:/x` of a local volume. */
 import { EnxameError } from '#libs/model';
+import type { MountFlag } from '../launcher/launch-plan.js';
+import type { ContainerMount } from '../port.js';
 import type { LocalVolume } from './volume-store.js';
 
 const known = new Set(['type', 'o', 'device', 'size']);
@@ -35,4 +37,32 @@ export function sameOrConflict(volume: LocalVolume, options: Readonly<Record<str
     'conflict',
     `create ${volume.name}: a volume named ${volume.name} already exists with other options`,
   );
+}
+
+const flagNames: Readonly<Record<string, MountFlag>> = {
+  ro: 'read-only',
+  nosuid: 'nosuid',
+  nodev: 'nodev',
+  noexec: 'noexec',
+  noatime: 'noatime',
+  relatime: 'relatime',
+};
+
+/** What is mounted for a volume: its own folder, the folder its options name, or a file system of its own. */
+export function volumeSource(
+  volume: LocalVolume,
+): Pick<Extract<ContainerMount, { type: 'volume' }>, 'source' | 'filesystem'> {
+  const { type, device, o = '' } = volume.options ?? {};
+  if (!type || !device) return { source: volume.source };
+  const options = o.split(',').filter((option) => option !== '' && option !== 'rw' && option !== 'defaults');
+  if (options.includes('bind') || options.includes('rbind')) return { source: device };
+  return {
+    source: volume.source,
+    filesystem: {
+      type,
+      device,
+      flags: options.flatMap((option) => flagNames[option] ?? []),
+      options: options.filter((option) => flagNames[option] === undefined),
+    },
+  };
 }

@@ -4,6 +4,7 @@ import { mkdir, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { writeFileAtomic } from '../files/atomic-file.js';
 import { isMissing } from '../files/errno.js';
+import { folderSize } from '../files/folder-size.js';
 import { checkVolumeOptions, sameOrConflict } from './volume-options.js';
 
 export interface LocalVolume {
@@ -33,6 +34,8 @@ export interface VolumeStore {
   create(request: VolumeRequest): Promise<LocalVolume>;
   get(name: string): LocalVolume | undefined;
   list(): LocalVolume[];
+  /** Bytes of what is in it. */
+  sizeOf(name: string): Promise<number>;
   /** Where a volume of this name is or would be. */
   sourceOf(name: string): string;
   /** `not-found`, or `conflict` when a container uses it. */
@@ -117,7 +120,7 @@ class FolderVolumeStore implements VolumeStore {
     if (!namePattern.test(name) || name.length > nameLengthMax) {
       throw new EnxameError(
         'invalid-argument',
-        `"${name}" includes invalid characters for a local volume name, only "[a-zA-Z0-9][a-zA-Z0-9_.-]" are allowed`,
+        `create ${name}: "${name}" includes invalid characters for a local volume name, only "[a-zA-Z0-9][a-zA-Z0-9_.-]" are allowed. If you intended to pass a host directory, use absolute path`,
       );
     }
     const volume: LocalVolume = {
@@ -140,6 +143,10 @@ class FolderVolumeStore implements VolumeStore {
 
   list(): LocalVolume[] {
     return [...this.#volumes.values()].sort((a, b) => (a.name < b.name ? -1 : 1));
+  }
+
+  sizeOf(name: string): Promise<number> {
+    return folderSize(this.sourceOf(name));
   }
 
   sourceOf(name: string): string {

@@ -67,10 +67,13 @@ export function execRoutes(deps: ContainerRouteDependencies): Route[] {
           session.stderr.resume();
           return response.empty(200);
         }
-        const started = await startOrSay(deps, entry, options);
+        requireStartable(deps, entry);
+        // The head goes first, as Docker's does: some clients lose what comes in one piece with it.
         const connection = response.hijack(
           tty ? 'application/vnd.docker.raw-stream' : 'application/vnd.docker.multiplexed-stream',
         );
+        connection.on('error', () => connection.destroy());
+        const started = await startOrSay(deps, entry, options);
         if (typeof started === 'string') {
           connection.end(tty ? `${started}\r\n` : multiplexFrame(2, Buffer.from(`${started}\n`)));
           connection.resume();
@@ -89,6 +92,14 @@ export function execRoutes(deps: ContainerRouteDependencies): Route[] {
           stdout: entry.attachStdout || tty,
           stderr: entry.attachStderr,
           detachKeys: entry.detachKeys,
+        }).then((outcome) => {
+          if (outcome === 'left' && entry.phase === 'running')
+            deps.notify({
+              type: 'container',
+              action: 'exec_detach',
+              id: entry.containerId,
+              attributes: { execID: entry.id },
+            });
         });
       },
     },
@@ -112,6 +123,22 @@ export function execRoutes(deps: ContainerRouteDependencies): Route[] {
   ];
 }
 
+/** What can be said before the head is out gets its own status. */
+function requireStartable({ runtime }: ContainerRouteDependencies, entry: ExecEntry): void {
+  if (entry.phase !== 'created')
+    throw new EnxameError('conflict', `exec ${entry.id} has been started already`);
+  const state = runtime.get(entry.containerId);
+  if (state === undefined) throw new EnxameError('not-found', `No such container: ${entry.containerId}`);
+  if (state.phase !== 'running')
+    throw new EnxameError('conflict', `container ${entry.containerId} is not running`);
+  if (state.paused) {
+    throw new EnxameError(
+      'conflict',
+      `Container ${entry.containerId} is paused, unpause the container before exec`,
+    );
+  }
+}
+
 /**
  * A program that cannot be run is no error of the request: clients read why from the stream, and the exit code as
  * they would of any other.
@@ -126,7 +153,7 @@ async function startOrSay(
   } catch (error) {
     if (error instanceof StartFailure) return `exec failed: ${error.message}`;
     // A user or group the container does not have.
-    if (error instanceof EnxameError && error.code === 'invalid-argument') return error.message;
+    if (error instanceof EnxameError) return error.message;
     throw error;
   }
 }
@@ -151,6 +178,6 @@ function presentExec(entry: ExecEntry): Record<string, unknown> {
     CanRemove: entry.phase === 'exited',
     ContainerID: entry.containerId,
     DetachKeys: entry.detachKeys,
-    Pid: entry.session?.pid ?? 0,
+    Pid: entry.pid ?? 0,
   };
 }

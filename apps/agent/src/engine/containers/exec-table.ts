@@ -12,6 +12,8 @@ export interface ExecEntry {
   detachKeys: string;
   phase: 'created' | 'running' | 'exited';
   session?: ExecSession;
+  /** Once it has run. */
+  pid?: number;
   exitCode?: number;
 }
 
@@ -77,6 +79,7 @@ export class ExecTable {
         ...(options.size === undefined ? {} : { size: options.size }),
       });
       entry.session = session;
+      entry.pid = session.pid;
       void session.exited.then(({ exitCode }) => this.#end(entry, exitCode));
       return session;
     } catch (error) {

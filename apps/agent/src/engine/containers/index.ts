@@ -15,7 +15,8 @@ import { listRoutes } from './list-routes.js';
 import { logRoute } from './log-route.js';
 import { statsRoute } from './stats-route.js';
 import { topRoute } from './top-route.js';
-import { volumeRoutes } from './volume-routes.js';
+import { volumeRoutes } from '../volumes/volume-routes.js';
+import { watchVolumeUse } from '../volumes/volume-events.js';
 
 export interface ContainerEngine {
   routes: Route[];
@@ -50,9 +51,15 @@ export function createContainerEngine(options: Omit<ContainerRouteDependencies, 
     start() {
       remover.start();
       options.runtime.resume().catch((error: unknown) => options.log(error, 'run containers again'));
-      stopWatching = options.runtime.watch((event) => {
-        if (event.type === 'destroy') execs.forget(event.id);
-      });
+      const stops = [
+        options.runtime.watch((event) => {
+          if (event.type === 'destroy') execs.forget(event.id);
+        }),
+        watchVolumeUse(options.runtime, (notice) => options.notify(notice)),
+      ];
+      stopWatching = () => {
+        for (const stop of stops) stop();
+      };
     },
     stop() {
       remover.stop();

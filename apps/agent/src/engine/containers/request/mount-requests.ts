@@ -1,6 +1,6 @@
 /** `-v`, `--mount`, `--tmpfs`, `--volumes-from` and the image's volumes, as mounts of the runtime. */
 import { EnxameError } from '#libs/model';
-import type { ContainerConfig, ContainerMount, VolumeStore } from '#libs/runtime';
+import { volumeSource, type ContainerConfig, type ContainerMount, type VolumeStore } from '#libs/runtime';
 import { randomBytes } from 'node:crypto';
 import { mkdirSync, statSync } from 'node:fs';
 import type { HostConfigDto, MountDto } from './create-body.dto.js';
@@ -140,12 +140,6 @@ async function mountOf(mount: MountDto, volumes: MountRequest['volumes']): Promi
       if (mount.BindOptions) throw wrong('field BindOptions must not be specified');
       if (source === '' && readOnly) throw wrong('must not set ReadOnly mode when using anonymous volumes');
       const options = mount.VolumeOptions;
-      if (Object.keys(options?.DriverConfig?.Options ?? {}).length > 0) {
-        throw new EnxameError(
-          'not-implemented',
-          'options of local volumes are not available in this version',
-        );
-      }
       if (options?.Subpath && (options.Subpath.startsWith('/') || options.Subpath.split('/').includes('..')))
         throw wrong('subpath must be a relative path within the volume');
       const volume = await volumeOf(source, target, volumes, {
@@ -205,7 +199,14 @@ async function volumeOf(
     labels: asked.labels ?? {},
     anonymous: name === '',
   });
-  return { type: 'volume', name: volume.name, source: volume.source, target, readOnly: false, copyUp: true };
+  return {
+    type: 'volume',
+    name: volume.name,
+    ...volumeSource(volume),
+    target,
+    readOnly: false,
+    copyUp: true,
+  };
 }
 
 function checkTarget(target: string): void {
