@@ -1,4 +1,6 @@
 /** Samples, their summary, and the table a bench prints. */
+import { cpus, loadavg } from 'node:os';
+
 export interface Summary {
   count: number;
   min: number;
@@ -12,6 +14,15 @@ export function summarize(samples: readonly number[]): Summary {
   const at = (share: number): number =>
     sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))] ?? Number.NaN;
   return { count: sorted.length, min: at(0), median: at(0.5), p99: at(0.99), max: at(1) };
+}
+
+export function spread(summary: { min: number; median: number; max: number }): string {
+  return `${summary.min.toFixed(1)} / ${summary.median.toFixed(1)} / ${summary.max.toFixed(1)} (min/median/max)`;
+}
+
+/** Of the last minute: figures of a busy machine are worth less. */
+export function machineLoad(): string {
+  return `${loadavg()[0]?.toFixed(1)} on ${cpus().length} cores`;
 }
 
 export interface Row {

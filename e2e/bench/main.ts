@@ -1,10 +1,15 @@
 /** `npm run bench -- NAME...`: figures, always beside a peer in the same run. */
 import { delimiter, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { benchContainers } from './containers.js';
 import { benchFailover } from './failover.js';
 import { benchStart } from './start.js';
 
-const benches: Record<string, () => Promise<void>> = { start: benchStart, failover: benchFailover };
+const benches: Record<string, () => Promise<void>> = {
+  start: benchStart,
+  containers: benchContainers,
+  failover: benchFailover,
+};
 
 process.env.PATH = `${join(fileURLToPath(new URL('../../..', import.meta.url)), 'build/tools/bin')}${delimiter}${process.env.PATH}${delimiter}/usr/sbin:/sbin`;
 const names = process.argv.slice(2);
