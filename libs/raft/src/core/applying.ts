@@ -12,7 +12,7 @@ import type { Entry, Membership } from './types.js';
 export function applyCommitted(state: CoreState): void {
   const { log, config } = state;
   for (;;) {
-    const through = Math.min(state.commit, state.disk.index);
+    const through = applicableThrough(state);
     if (through <= state.applying || state.applyingBytes >= config.applyingBytesMax) return;
     const from = state.applying + 1;
     const changeAt = log.nextMembershipAfter(state.applying) ?? through;
@@ -29,6 +29,19 @@ export function applyCommitted(state: CoreState): void {
     state.emit({ kind: 'apply', entries, afterPersist: 0 });
     if (last.kind === 'membership') applyMembership(state, last);
   }
+}
+
+/**
+ * A change of membership is acted on only when this member's disk knows that it is committed. Else a crash could make
+ * everybody forget it who knew, when those that it removed are gone and cannot give their votes any more.
+ */
+function applicableThrough(state: CoreState): number {
+  const { disk } = state;
+  const through = Math.min(state.commit, disk.index);
+  const changeAt = state.log.nextMembershipAfter(state.applying) ?? Number.POSITIVE_INFINITY;
+  if (changeAt > through || changeAt <= disk.commit) return through;
+  if (disk.writtenCommit < changeAt) state.writeHardState();
+  return changeAt - 1;
 }
 
 /** The state machine has taken every entry through `index`. */

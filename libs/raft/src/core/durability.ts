@@ -10,6 +10,7 @@ interface Write {
   sequence: number;
   term: number;
   votedFor: MemberId | undefined;
+  commit: number;
   /** Last index that this write makes durable, lowered when a later write replaces entries. */
   index: number;
 }
@@ -19,6 +20,10 @@ export class Durability {
   sequence = 0;
   /** Entries through here are on the disk. */
   index: number;
+  /** What the disk knows to be committed. */
+  commit: number;
+  /** The same, once the writes under way are done. */
+  writtenCommit: number;
   /** The newest vote on the disk. */
   vote: { term: number; votedFor: MemberId | undefined };
   private readonly writes: Write[] = [];
@@ -26,17 +31,20 @@ export class Durability {
   constructor(
     private readonly log: CoreLog,
     private readonly rules: Rules,
-    { term, votedFor }: HardState,
+    { term, votedFor, commit }: HardState,
   ) {
     this.index = log.lastIndex;
+    this.commit = commit;
+    this.writtenCommit = commit;
     this.vote = { term, votedFor };
   }
 
   /** The command that writes the hard state with entries (already in the log) or a snapshot in place of the log. */
   write(hardState: HardState, entries: readonly Entry[], snapshot?: SnapshotMeta): Command {
     this.sequence++;
-    const { term, votedFor } = hardState;
-    this.writes.push({ sequence: this.sequence, term, votedFor, index: this.log.lastIndex });
+    const { term, votedFor, commit } = hardState;
+    this.writtenCommit = commit;
+    this.writes.push({ sequence: this.sequence, term, votedFor, commit, index: this.log.lastIndex });
     return {
       kind: 'persist',
       sequence: this.sequence,
@@ -64,6 +72,7 @@ export class Durability {
       if (write.sequence > sequence) break;
       this.index = Math.max(this.index, write.index);
       this.vote = { term: write.term, votedFor: write.votedFor };
+      this.commit = write.commit;
       count++;
     }
     this.writes.splice(0, count);

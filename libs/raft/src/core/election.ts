@@ -41,7 +41,14 @@ export function suspectLeader(state: CoreState, peer: MemberId): void {
 
 /** The leader asks this member to take over: nobody need be protected from the election. */
 export function onTimeoutNow(state: CoreState): void {
-  if (state.role === 'leader' || !mayCampaign(state)) return;
+  if (state.role === 'leader' || !state.isVoter) return;
+  state.takeoverTerm = state.term;
+  takeOverWhenDue(state);
+}
+
+/** A change of membership may still have to be applied; a leader that removed itself asks at just that moment. */
+export function takeOverWhenDue(state: CoreState): void {
+  if (state.takeoverTerm !== state.term || state.role !== 'follower' || !mayCampaign(state)) return;
   campaign(state, { force: true });
 }
 

@@ -16,6 +16,7 @@ import {
   onVoteResponse,
   startElection,
   suspectLeader,
+  takeOverWhenDue,
 } from './election.js';
 import { followLeader, onAppendRequest, onHeartbeat, onSnapshot } from './following.js';
 import { leaveJointWhenDue, propose, proposeMembership } from './proposals.js';
@@ -157,6 +158,7 @@ export class RaftCore {
   /** What the new state asks for by itself. */
   private followUp(): void {
     leaveJointWhenDue(this.state);
+    takeOverWhenDue(this.state);
     leadAloneWhenDue(this.state);
   }
 

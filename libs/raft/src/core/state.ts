@@ -91,6 +91,8 @@ export class CoreState {
   ticksSinceLeader: number;
   electionTimeout = 0;
   votes = new Map<MemberId, boolean>();
+  /** The term in which the leader asked this member to take over, when it could not do so at once. */
+  takeoverTerm = 0;
   /** Set while the role is leader, and only then. */
   leadership: Leadership | undefined;
 

@@ -3,9 +3,16 @@ import { expect } from 'chai';
 import { decodeMembershipEntry, encodeMembershipEntry, type MembershipEntry } from '../membership/codec.js';
 import { emptyMembership } from '../membership/membership.js';
 import type { Rules } from '../rules.js';
-import { entry, LoneCore, logOf, send } from '../testing/lone-core.js';
+import { entry, LoneCore, logOf, persist, send } from '../testing/lone-core.js';
 import { rule } from '../testing/rule.js';
-import type { Command, Entry, Membership, MembershipChange, MembershipTransition } from '../types.js';
+import type {
+  Command,
+  Entry,
+  MemberId,
+  Membership,
+  MembershipChange,
+  MembershipTransition,
+} from '../types.js';
 
 function change(index: number, term: number, what: MembershipEntry): Entry {
   return { index, term, kind: 'membership', data: encodeMembershipEntry(what) };
@@ -43,6 +50,13 @@ function ask(
   return member.step({ kind: 'propose-membership', ref: 9, changes, transition });
 }
 
+/** The disk here and those members take the change, the disk learns that it is committed. */
+function commitChange(member: LoneCore, ...acks: MemberId[]): Command[] {
+  member.sync();
+  for (const peer of acks) member.ack(peer);
+  return member.sync();
+}
+
 const now = (member: LoneCore): Membership => member.core.status().membership;
 
 describe('raft: thesis 4.1, safety of changes', () => {
@@ -54,8 +68,7 @@ describe('raft: thesis 4.1, safety of changes', () => {
       expect(ask(member, [{ kind: 'add-voter', id: 'm5' }])).to.deep.equal([
         refused(9, 'membership-pending', 'another change is not applied yet'),
       ]);
-      member.sync();
-      member.ack('m2');
+      commitChange(member, 'm2');
       expect(ask(member, [{ kind: 'add-voter', id: 'm5' }])[0]).to.deep.include({ kind: 'proposed' });
     },
     'several-changes-at-once',
@@ -80,7 +93,7 @@ describe('raft: thesis 4.1, safety of changes', () => {
     expect(ask(member, [{ kind: 'add-voter', id: 'm5' }])[0]).to.deep.include({
       reason: 'membership-pending',
     });
-    member.ack('m2');
+    commitChange(member, 'm2');
     expect(now(member).voters).to.deep.equal(['m1', 'm2', 'm3', 'm4']);
   });
 
@@ -96,8 +109,13 @@ describe('raft: thesis 4.1, safety of changes', () => {
     expect(now(member).voters).to.deep.equal(['m1', 'm2', 'm3']);
     member.sync();
     const membership = { ...emptyMembership, voters: ['m1', 'm2', 'm3', 'm4'] };
+    // First the disk must know that it is committed.
+    expect(member.ack('m2').filter((each) => each.kind !== 'send')).to.deep.equal([
+      persist(4, { term: 2, votedFor: 'm1', commit: 2 }),
+    ]);
+    expect(now(member).voters).to.deep.equal(['m1', 'm2', 'm3']);
     // The new member is sent to at once.
-    expect(member.ack('m2').filter((each) => each.kind !== 'send' || each.to === 'm4')).to.deep.equal([
+    expect(member.sync()).to.deep.equal([
       { kind: 'apply', entries: [added], afterPersist: 0 },
       { kind: 'membership-changed', index: 2, membership, afterPersist: 0 },
       send('m4', { kind: 'append-request', term: 2, prevIndex: 2, prevTerm: 2, entries: [], commit: 2 }),
@@ -127,12 +145,38 @@ describe('raft: thesis 4.1, safety of changes', () => {
       });
       expect(member.tick(20)).to.deep.equal([]);
       expect(member.step({ kind: 'campaign' })).to.deep.equal([]);
-      expect(member.receive('m2', { kind: 'timeout-now', term: 1 })).to.deep.equal([]);
       member.sync();
       expect(member.tick()[0]).to.deep.include({ kind: 'role-changed', role: 'pre-candidate' });
     },
     'campaign-while-a-change-is-unapplied',
   );
+
+  rule('a change is not acted on before the disk knows that it is committed', (rules) => {
+    // The removed members may be gone at once. Should everybody who knew forget by a crash, those that stay would
+    // still need their votes.
+    const member = new LoneCore({ term: 1, log: [change(1, 1, addVoter('m4')), entry(2, 1)] }, rules);
+    const news = {
+      kind: 'append-request',
+      term: 1,
+      prevIndex: 2,
+      prevTerm: 1,
+      entries: [],
+      commit: 2,
+    } as const;
+    expect(member.receive('m2', news).slice(1)).to.deep.equal([
+      send('m2', { kind: 'append-response', term: 1, result: { accepted: true, match: 2 } }),
+      persist(1, { term: 1, commit: 2 }),
+    ]);
+    expect(member.tick(9)).to.deep.equal([]);
+    expect(member.sync().map((each) => each.kind)).to.deep.equal(['apply', 'membership-changed', 'apply']);
+    expect(now(member).voters).to.deep.equal(['m1', 'm2', 'm3', 'm4']);
+    // What the disk knew at the start needs no write.
+    const again = new LoneCore(
+      { term: 1, log: [change(1, 1, addVoter('m4')), entry(2, 1)], commit: 2 },
+      rules,
+    );
+    expect([now(again).voters.length, again.sequence]).to.deep.equal([4, 0]);
+  });
 
   rule('what was committed is on disk with the entries that came with it', (rules) => {
     const member = new LoneCore({ term: 1, log: [change(1, 1, addVoter('m4'))] }, rules);
@@ -182,9 +226,20 @@ describe('raft: thesis 4.2, availability', () => {
     member.sync();
     expect(member.core.status().role).to.equal('leader');
     // The others hear of the commit, and one that has everything is asked to take over.
-    expect(member.ack('m2').filter((each) => each.kind !== 'apply')).to.deep.equal([
-      send('m2', { kind: 'append-request', term: 2, prevIndex: 2, prevTerm: 2, entries: [], commit: 2 }),
-      send('m3', { kind: 'append-request', term: 2, prevIndex: 2, prevTerm: 2, entries: [], commit: 2 }),
+    const news = {
+      kind: 'append-request',
+      term: 2,
+      prevIndex: 2,
+      prevTerm: 2,
+      entries: [],
+      commit: 2,
+    } as const;
+    expect(member.ack('m2').filter((each) => each.kind === 'send')).to.deep.equal([
+      send('m2', news),
+      send('m3', news),
+    ]);
+    expect(member.core.status().role).to.equal('leader');
+    expect(member.sync().slice(1)).to.deep.equal([
       {
         kind: 'membership-changed',
         index: 2,
@@ -197,11 +252,47 @@ describe('raft: thesis 4.2, availability', () => {
     expect(member.tick(30)).to.deep.equal([]);
   });
 
+  rule(
+    '4.2.2 who is asked to take over does so once it has applied the change that made it necessary',
+    (rules) => {
+      const removal: MembershipEntry = {
+        kind: 'change',
+        changes: [{ kind: 'remove', id: 'm2' }],
+        transition: 'auto',
+      };
+      const member = new LoneCore({ term: 1, log: [change(1, 1, removal)] }, rules);
+      const news = {
+        kind: 'append-request',
+        term: 1,
+        prevIndex: 1,
+        prevTerm: 1,
+        entries: [],
+        commit: 1,
+      } as const;
+      member.receive('m2', news);
+      expect(member.receive('m2', { kind: 'timeout-now', term: 1 })).to.deep.equal([]);
+      const commands = member.sync();
+      const asks = {
+        kind: 'vote-request',
+        force: true,
+        term: 2,
+        lastIndex: 1,
+        lastTerm: 1,
+        committed: { index: 1, term: 1 },
+      } as const;
+      expect(commands.slice(2)).to.deep.equal([
+        persist(2, { term: 2, votedFor: 'm1', commit: 1 }),
+        { kind: 'role-changed', role: 'candidate', term: 2, afterPersist: 0 },
+        send('m3', asks, 2),
+      ]);
+    },
+    'campaign-while-a-change-is-unapplied',
+  );
+
   rule('4.2.2 a leader that becomes a learner steps down as well', (rules) => {
     const member = leader(rules);
     ask(member, [{ kind: 'add-learner', id: 'm1' }]);
-    member.sync();
-    member.ack('m2');
+    commitChange(member, 'm2');
     expect(member.core.status().role).to.equal('follower');
     expect(member.tick(30)).to.deep.equal([]);
   });
@@ -295,8 +386,7 @@ describe('raft: thesis 4.3, joint membership', () => {
       { kind: 'add-learner', id: 'm2' },
       { kind: 'add-voter', id: 'm5' },
     ]);
-    member.sync();
-    const entered = member.ack('m2');
+    const entered = commitChange(member, 'm2');
     expect(now(member)).to.deep.equal({
       voters: ['m1', 'm4', 'm5'],
       outgoing: ['m1', 'm2', 'm3'],
@@ -308,8 +398,7 @@ describe('raft: thesis 4.3, joint membership', () => {
     expect(write?.entries.map((each) => decodeMembershipEntry(each.data))).to.deep.equal([
       { kind: 'leave-joint' },
     ]);
-    member.sync();
-    for (const peer of ['m2', 'm4']) member.ack(peer);
+    commitChange(member, 'm2', 'm4');
     expect(now(member)).to.deep.equal({
       ...emptyMembership,
       voters: ['m1', 'm4', 'm5'],
@@ -332,8 +421,7 @@ describe('raft: thesis 4.3, joint membership', () => {
       refused(9, 'membership-invalid', 'the membership is joint already; leave that phase first'),
     ]);
     member.step({ kind: 'leave-joint', ref: 10 });
-    member.sync();
-    for (const peer of ['m2', 'm4']) member.ack(peer);
+    commitChange(member, 'm2', 'm4');
     expect(now(member)).to.deep.equal({ ...emptyMembership, voters: ['m1', 'm4', 'm5'] });
   });
 
@@ -342,8 +430,7 @@ describe('raft: thesis 4.3, joint membership', () => {
     member.propose('still led');
     expect(member.core.status().role).to.equal('leader');
     member.step({ kind: 'leave-joint', ref: 10 });
-    member.sync();
-    for (const peer of ['m2', 'm3']) member.ack(peer);
+    commitChange(member, 'm2', 'm3');
     expect(member.core.status().role).to.equal('follower');
   });
 
@@ -361,14 +448,17 @@ describe('raft: thesis 4.3, joint membership', () => {
     const no = { kind: 'pre-vote-response', term: 1, granted: false } as const;
     // Other entries at that index say nothing.
     member.receive('m2', { ...no, committed: { index: 2, term: 7 } });
+    member.sync();
     expect(now(member).voters).to.deep.equal(['m1', 'm2']);
     member.receive('m2', { ...no, committed: { index: 2, term: 1 } });
+    member.sync();
     expect(now(member).voters).to.deep.equal(['m1']);
     expect(member.core.status()).to.deep.include({ role: 'candidate', term: 2 });
     // The other way round: whoever is asked learns it from the question.
     const asked = new LoneCore({ id: 'm2', term: 1, log, membership: { voters: ['m1', 'm2'] } }, rules);
     const question = { kind: 'pre-vote-request', term: 2, lastIndex: 2, lastTerm: 1 } as const;
     asked.receive('m1', { ...question, committed: { index: 2, term: 1 } });
+    asked.sync();
     expect(now(asked)).to.deep.include({ voters: ['m1'], learners: ['m2'] });
   });
 
@@ -385,7 +475,7 @@ describe('raft: thesis 4.3, joint membership', () => {
       change(2, 1, { kind: 'change', changes: [{ kind: 'remove', id: 'm2' }], transition: 'auto' }),
     ];
     const member = new LoneCore({ term: 1, log, membership: { voters: ['m1', 'm2'] } }, rules);
-    const heard = member.receive('m2', {
+    member.receive('m2', {
       kind: 'append-request',
       term: 1,
       prevIndex: 2,
@@ -393,7 +483,12 @@ describe('raft: thesis 4.3, joint membership', () => {
       entries: [],
       commit: 2,
     });
-    expect(heard.at(-1)).to.deep.equal({ kind: 'role-changed', role: 'candidate', term: 2, afterPersist: 0 });
+    expect(member.sync().at(-1)).to.deep.equal({
+      kind: 'role-changed',
+      role: 'candidate',
+      term: 2,
+      afterPersist: 0,
+    });
     expect(member.sync()[0]).to.deep.include({ role: 'leader', term: 2 });
   });
 });
