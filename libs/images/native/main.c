@@ -1,4 +1,4 @@
-#include "unpack.h"
+#include "pack.h"
 #include <errno.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -64,6 +64,11 @@ int main(int argc, char **argv) {
 	umask(0);
 	if (argc == 3 && strcmp(argv[1], "layer") == 0) return unpack_layer(argv[2]);
 	if (argc == 3 && strcmp(argv[1], "remove") == 0) return remove_folder(argv[2]);
-	fprintf(stderr, "usage: enxame-unpack layer|remove FOLDER\n");
+	if (argc == 3 && strcmp(argv[1], "pack") == 0) return pack_layer(argv[2]);
+	int paths = 2;
+	while (paths < argc && strcmp(argv[paths], "--") != 0) paths++;
+	if (paths > 2 && paths + 2 == argc && strcmp(argv[1], "tree") == 0) return pack_tree(argv + 2, paths - 2, argv[paths + 1]);
+	if (paths > 2 && paths + 1 < argc && strcmp(argv[1], "lookup") == 0) return lookup_paths(argv + 2, paths - 2, argv + paths + 1, argc - paths - 1);
+	fprintf(stderr, "usage: enxame-unpack layer|remove|pack FOLDER\n       enxame-unpack tree|lookup LAYER... -- PATH...\n");
 	return exit_usage;
 }

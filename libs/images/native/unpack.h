@@ -3,6 +3,9 @@
  *
  *   enxame-unpack layer FOLDER    reads a tar from stdin into FOLDER/fs; FOLDER/trash is scratch space
  *   enxame-unpack remove FOLDER   removes a folder, however deep its tree is
+ *   enxame-unpack pack FOLDER     writes the upper folder of an overlay as a layer to stdout
+ *   enxame-unpack tree LAYER... -- PATH      writes what a container would see at PATH as a tar to stdout
+ *   enxame-unpack lookup LAYER... -- PATH... tells where paths lead in what a container would see
  *
  * The archive is hostile until proven otherwise. Whatever it says, nothing outside FOLDER is reached:
  *   - the program is confined by chroot to FOLDER/fs before it reads the first byte;

@@ -15,6 +15,7 @@ import { LayerStore } from './layers/layer-store.js';
 import { defaultUnpackProgram, removeTree } from './layers/unpack-program.js';
 import type {
   Image,
+  ImageWork,
   ImageEvent,
   ImageStore,
   PeerSource,
@@ -39,6 +40,7 @@ import { SharedWork } from './registry/shared-work.js';
 import { unpackLayer, type StorageParts } from './store/assembly.js';
 import { Catalog } from './store/catalog.js';
 import { ImageRecords, type Origin } from './store/image-records.js';
+import { DiskImageWork } from './store/image-work.js';
 import { planRemoval } from './store/removal.js';
 
 export interface ImageStoreOptions {
@@ -318,6 +320,21 @@ class DiskImageStore implements ImageStore {
 
   resolve(reference: string): { digest: Digest; origin: Origin } | undefined {
     return this.storage.catalog.nameOf(reference);
+  }
+
+  work(): ImageWork {
+    const lease = this.leases.open();
+    return new DiskImageWork({
+      storage: this.storage,
+      lease,
+      program: this.program,
+      temporaryDir: this.temporaryDir,
+      release: async () => void (await this.collect(lease.release())),
+    });
+  }
+
+  childrenOf(id: ImageId): ImageId[] {
+    return this.storage.catalog.childrenOf(id);
   }
 
   watch(listener: (event: ImageEvent) => void): () => void {

@@ -1,6 +1,8 @@
 /** The port between an agent and its image store. */
 import type { Digest, ImageId } from '#libs/model';
 import type { Readable } from 'node:stream';
+import type { CopyTarget } from './build/copy.js';
+import type { SourceTree } from './build/source/source-tree.js';
 
 /** The part of an OCI image config that says how to run it. Docker's own field names. */
 export interface ImageRunConfig {
@@ -10,6 +12,10 @@ export interface ImageRunConfig {
   User?: string;
   WorkingDir?: string;
   StopSignal?: string;
+  /** What a shell form of a Dockerfile is run with. */
+  Shell?: string[];
+  /** Instructions for the Dockerfile that builds on this image. */
+  OnBuild?: string[];
   ExposedPorts?: Record<string, object>;
   Volumes?: Record<string, object>;
   Labels?: Record<string, string>;
@@ -33,7 +39,14 @@ export interface Image {
   repoDigests: string[];
   createdAtMs: number;
   architecture: string;
+  variant?: string;
   os: string;
+  author: string;
+  dockerVersion: string;
+  /** The image this one was built on here; absent for those that came from elsewhere. */
+  parent?: ImageId;
+  /** When a name was last given to it here; 0: never. */
+  lastTaggedAtMs: number;
   /** Bytes of all unpacked layers. */
   sizeBytes: number;
   /** Bottom first. `sizeBytes` is that of the unpacked files. */
@@ -80,6 +93,53 @@ export type ImageEvent = {
   name: string;
   atMs: number;
 };
+
+/** A layer that is stored and unpacked. One that was made here is plain: its diff id is its blob's digest. */
+export interface StoredLayer {
+  digest: Digest;
+  diffId: Digest;
+  sizeBytes: number;
+  mediaType: string;
+}
+
+/** One step on from an image: what it was made by, and what it brought. */
+export interface NewImageStep {
+  /** Absent: it begins with nothing. */
+  parent?: ImageId;
+  config: ImageRunConfig;
+  /** Absent: no file was changed. */
+  layer?: StoredLayer;
+  createdAtMs: number;
+  /** As `docker history` tells it. */
+  createdBy: string;
+  comment?: string;
+  author?: string;
+  /** Under which a build finds it again. */
+  buildKey?: string;
+}
+
+/** A piece of work that makes images here. What it made or holds stays until its end, named or not. */
+export interface ImageWork {
+  /** Keeps an image's blobs and layers. */
+  hold(id: ImageId): void;
+  findBuilt(parent: ImageId | undefined, buildKey: string): ImageId | undefined;
+  /** A layer that an image has; `index` 0 is its bottom. */
+  layerOf(id: ImageId, index: number): StoredLayer | undefined;
+  /** Stores and unpacks a plain tar as a layer. */
+  addLayer(tar: AsyncIterable<Buffer>, what: string): Promise<StoredLayer>;
+  /** Makes a layer of a container's changes: the upper folder of its overlay. */
+  packLayer(upperDir: string): Promise<StoredLayer>;
+  /** An archive's plain bytes, whichever way it is compressed. */
+  unpacked(archive: AsyncIterable<Buffer>, what: string): AsyncGenerator<Buffer>;
+  /** The index of a plain tar, to copy files from. */
+  sourceTree(tar: AsyncIterable<Buffer>): Promise<SourceTree>;
+  /** The same of a path in an image; `layers` are its `rootLayers`. */
+  imageTree(layers: readonly string[], path: string): Promise<SourceTree>;
+  /** Where a path leads in an image. */
+  lookUp(layers: readonly string[], path: string): Promise<CopyTarget>;
+  addImage(step: NewImageStep): Promise<ImageId>;
+  end(): Promise<void>;
+}
 
 export interface ImageStore {
   start(): Promise<void>;
@@ -152,5 +212,9 @@ export interface ImageStore {
     digest: Digest,
     fromByte?: number,
   ): { stream: Readable; sizeBytes: number; mediaType: string } | undefined;
+  /** Begins to make images. */
+  work(): ImageWork;
+  /** Direct children that were built on it here. */
+  childrenOf(id: ImageId): ImageId[];
   watch(listener: (event: ImageEvent) => void): () => void;
 }

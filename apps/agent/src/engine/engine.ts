@@ -1,6 +1,7 @@
 /** The node's own half of the Docker API: its containers, images and volumes, as routes and as what others ask of it. */
 import type { Route } from '#libs/docker-api';
 import type { ImageStore, PeerSource } from '#libs/images';
+import type { ImageId } from '#libs/model';
 import type { NodeNetwork } from '#libs/network';
 import type { ContainerRuntime, VolumeStore } from '#libs/runtime';
 import type { Log } from '../node/log.js';
@@ -9,6 +10,7 @@ import type { LocalContainers } from './front-door/cluster-forward.js';
 import { DefaultNetwork } from './containers/default-network.js';
 import { createContainerEngine } from './containers/index.js';
 import type { Notify } from './containers/notices.js';
+import { buildRoutes } from './build/index.js';
 import { distributionRoutes, imageRoutes } from './images/index.js';
 import { dfRoute } from './usage/df-route.js';
 import type { NodeCounts } from './system/node-status.js';
@@ -48,13 +50,23 @@ export function engineRoutes(options: EngineOptions): Engine {
     nowMs,
     log: (error, what) => log('error', what, { error }),
   });
+  const inUse = (id: ImageId): boolean => runtime.list().some(({ config }) => config.image.id === id);
   return {
     routes: [
       ...containers.routes,
       dfRoute({ runtime, images, volumes, nowMs }),
       ...imageRoutes({
         images,
-        inUse: (id) => runtime.list().some(({ config }) => config.image.id === id),
+        inUse,
+        peersFor: (reference) => options.peersFor(reference),
+        nowMs,
+      }),
+      ...buildRoutes({
+        images,
+        runtime,
+        createContainer: (body) => containers.create(body),
+        removeContainer: (id) => containers.remove(id),
+        inUse,
         peersFor: (reference) => options.peersFor(reference),
         nowMs,
       }),

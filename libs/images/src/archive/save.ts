@@ -122,7 +122,8 @@ class Archive {
   }
 
   async *write(): AsyncGenerator<Buffer> {
-    for (const name of ['blobs/', 'blobs/sha256/']) yield tarHeader({ name, sizeBytes: 0, isFolder: true });
+    for (const name of ['blobs/', 'blobs/sha256/'])
+      yield tarHeader({ name, type: 'folder', mode: 0o755, sizeBytes: 0 });
     for (const digest of [...this.blobs].sort()) yield* this.blob(digest);
     const json = (name: string, document: unknown): Buffer =>
       tarFile(name, Buffer.from(JSON.stringify(document)));

@@ -28,7 +28,7 @@ describe('image archives', () => {
   ];
   const expected = [
     'file first one',
-    'other d/ ',
+    'folder d/ ',
     `file ${'p'.repeat(200)} two`,
     'symlink soft first',
     'link hard first',

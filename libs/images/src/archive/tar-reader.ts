@@ -6,15 +6,25 @@ import { EnxameError } from '#libs/model';
 
 const blockBytes = 512;
 const specialBytesMax = 1024 * 1024;
-const membersMax = 100_000;
+const membersMaxDefault = 100_000;
+
+export type MemberType = 'file' | 'link' | 'symlink' | 'folder' | 'character' | 'block' | 'fifo' | 'other';
 
 export interface ArchiveMember {
   /** As written, without leading `./` or `/`. */
   name: string;
-  type: 'file' | 'link' | 'symlink' | 'other';
+  type: MemberType;
   /** Target of a link. */
   link: string;
   sizeBytes: number;
+  /** Permission bits. */
+  mode: number;
+  uid: number;
+  gid: number;
+  mtimeSeconds: number;
+  device: { major: number; minor: number };
+  /** By name, as pax headers carry them. */
+  xattrs: ReadonlyMap<string, Buffer>;
   /** Read it to its end, or not at all, before asking for the next member. */
   content: AsyncIterable<Buffer>;
 }
@@ -109,7 +119,13 @@ interface Extension {
   path?: string;
   linkpath?: string;
   size?: number;
+  uid?: number;
+  gid?: number;
+  mtime?: number;
+  xattrs?: Map<string, Buffer>;
 }
+
+const xattrPrefix = 'SCHILY.xattr.';
 
 function parsePax(data: Buffer): Extension {
   const extension: Extension = {};
@@ -119,11 +135,11 @@ function parsePax(data: Buffer): Extension {
     const length = /^[0-9]{1,7}$/.test(digits) ? Number(digits) : 0;
     if (length < digits.length + 3 || at + length > data.length)
       throw invalid('an extended header is malformed');
-    const record = data.toString('utf8', space + 1, at + length - 1);
+    const record = data.subarray(space + 1, at + length - 1);
     const equals = record.indexOf('=');
     if (equals < 0) throw invalid('an extended header is malformed');
-    const key = record.slice(0, equals);
-    const value = record.slice(equals + 1);
+    const key = record.toString('utf8', 0, equals);
+    const value = record.toString('utf8', equals + 1);
     if (key === 'path') extension.path = value;
     if (key === 'linkpath') extension.linkpath = value;
     if (key === 'size') {
@@ -131,9 +147,21 @@ function parsePax(data: Buffer): Extension {
       if (!Number.isSafeInteger(extension.size) || extension.size < 0)
         throw invalid('a size is not a number');
     }
+    if (key === 'uid' || key === 'gid') extension[key] = wholeNumber(value, `a ${key}`);
+    if (key === 'mtime') extension.mtime = Math.floor(Number(value)) || 0;
+    if (key.startsWith(xattrPrefix)) {
+      extension.xattrs ??= new Map();
+      extension.xattrs.set(key.slice(xattrPrefix.length), Buffer.from(record.subarray(equals + 1)));
+    }
     at += length;
   }
   return extension;
+}
+
+function wholeNumber(text: string, what: string): number {
+  const value = Number(text);
+  if (!Number.isSafeInteger(value) || value < 0) throw invalid(`${what} is not a number`);
+  return value;
 }
 
 const memberTypes: Record<string, ArchiveMember['type']> = {
@@ -142,7 +170,30 @@ const memberTypes: Record<string, ArchiveMember['type']> = {
   '7': 'file',
   '1': 'link',
   '2': 'symlink',
+  '3': 'character',
+  '4': 'block',
+  '5': 'folder',
+  '6': 'fifo',
 };
+
+/** The fields of a header that are not its name; a time that no clock shows counts as none. */
+function detailsOf(
+  block: Buffer,
+  extension: Extension,
+): Pick<ArchiveMember, 'mode' | 'uid' | 'gid' | 'mtimeSeconds' | 'device' | 'xattrs'> {
+  const isNegative = ((block[136] ?? 0) & 0xc0) === 0xc0;
+  return {
+    mode: parseNumber(block, 100, 8, 'a mode') & 0o7777,
+    uid: extension.uid ?? parseNumber(block, 108, 8, 'a user id'),
+    gid: extension.gid ?? parseNumber(block, 116, 8, 'a group id'),
+    mtimeSeconds: extension.mtime ?? (isNegative ? 0 : parseNumber(block, 136, 12, 'a time')),
+    device: {
+      major: parseNumber(block, 329, 8, 'a device number'),
+      minor: parseNumber(block, 337, 8, 'a device number'),
+    },
+    xattrs: extension.xattrs ?? new Map<string, Buffer>(),
+  };
+}
 
 function nameOf(block: Buffer): string {
   const prefix = field(block, 257, 6) === 'ustar' ? field(block, 345, 155) : '';
@@ -151,7 +202,10 @@ function nameOf(block: Buffer): string {
 }
 
 /** Throws `invalid-argument` when the bytes are no tar archive, are cut, or pass a limit. */
-export async function* readArchive(source: AsyncIterable<Buffer>): AsyncGenerator<ArchiveMember> {
+export async function* readArchive(
+  source: AsyncIterable<Buffer>,
+  membersMax = membersMaxDefault,
+): AsyncGenerator<ArchiveMember> {
   const reader = new ByteReader(source);
   const special = async (size: number): Promise<Buffer> => {
     if (size > specialBytesMax)
@@ -175,15 +229,19 @@ export async function* readArchive(source: AsyncIterable<Buffer>): AsyncGenerato
       else if (type === 'K') extension.linkpath = field(await special(size), 0, size);
       else if (type === 'g') await special(size);
       else {
-        const memberType = memberTypes[type] ?? 'other';
+        const name = extension.path ?? nameOf(block);
+        const said = memberTypes[type] ?? 'other';
+        // Before ustar a folder was a file whose name ends in a slash.
+        const memberType = said === 'file' && name.endsWith('/') ? 'folder' : said;
         const sizeBytes =
           memberType === 'file' ? (extension.size ?? size) : memberType === 'other' ? size : 0;
         const content = reader.exactly(sizeBytes);
         yield {
-          name: (extension.path ?? nameOf(block)).replace(/^(?:\.?\/)+/, ''),
+          name: name.replace(/^(?:\.?\/)+/, ''),
           type: memberType,
           link: extension.linkpath ?? field(block, 157, 100),
           sizeBytes,
+          ...detailsOf(block, extension),
           content,
         };
         extension = {};

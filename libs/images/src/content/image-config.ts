@@ -9,6 +9,7 @@ export interface ImageConfig {
   os: string;
   variant?: string;
   author?: string;
+  dockerVersion?: string;
   /** 0 when the image does not say. */
   createdAtMs: number;
   config: ImageRunConfig;
@@ -109,6 +110,8 @@ function runConfig(value: unknown): ImageRunConfig {
     User: text(value, 'User', path('User')),
     WorkingDir: text(value, 'WorkingDir', path('WorkingDir')),
     StopSignal: text(value, 'StopSignal', path('StopSignal')),
+    Shell: texts(value, 'Shell', path('Shell')),
+    OnBuild: texts(value, 'OnBuild', path('OnBuild')),
     ExposedPorts: names(value, 'ExposedPorts', path('ExposedPorts')),
     Volumes: names(value, 'Volumes', path('Volumes')),
     Labels: labels(value),
@@ -160,6 +163,7 @@ export function parseImageConfig(bytes: Buffer): ImageConfig {
     os: 'linux',
     variant: text(document, 'variant'),
     author: text(document, 'author'),
+    dockerVersion: text(document, 'docker_version'),
     createdAtMs: Number.isNaN(created) ? 0 : created,
     config: runConfig(document['config']),
     diffIds: diffIdsOf(document),

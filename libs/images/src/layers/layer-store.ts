@@ -10,7 +10,7 @@ import { mkdir, readFile, readdir, rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import { hexOf } from '../content/content-store.js';
 import { decompress } from '../content/decompress.js';
-import { diskError, syncFolder, temporaryName, writeFileWhole } from '../content/disk.js';
+import { diskError, errnoOf, syncFolder, temporaryName, writeFileWhole } from '../content/disk.js';
 import { Limiter } from '../content/limiter.js';
 import { isDigest } from '../reference/reference.js';
 import { removeTree, writeLayer } from './unpack-program.js';
@@ -82,23 +82,43 @@ export class LayerStore {
   }
 
   private async unpack(diffId: Digest, blob: AsyncIterable<Buffer>): Promise<void> {
+    const what = `layer ${diffId}`;
+    const hash = createHash('sha256');
+    await this.write(this.checked(blob, hash, what), what, () => {
+      const digest = `sha256:${hash.digest('hex')}` as Digest;
+      if (digest === diffId) return digest;
+      throw new EnxameError(
+        'invalid-argument',
+        `layer verification failed: expected diff id ${diffId}, got ${digest}`,
+      );
+    });
+  }
+
+  /**
+   * Unpacks a plain tar whose diff id is known at its end only. `digestOfAll` is asked for it then. The caller holds
+   * that digest from before this resolves.
+   */
+  async add(tar: AsyncIterable<Buffer>, what: string, digestOfAll: () => Digest): Promise<void> {
+    await this.limiter.run(() => this.write(tar, what, digestOfAll));
+  }
+
+  private async write(tar: AsyncIterable<Buffer>, what: string, digestOfAll: () => Digest): Promise<void> {
     const { program, temporaryDir } = this.options;
     const folder = join(temporaryDir, temporaryName());
-    const what = `layer ${diffId}`;
     try {
       await mkdir(folder, { mode: 0o711 });
-      const hash = createHash('sha256');
-      const { sizeBytes } = await writeLayer(program, folder, this.checked(blob, hash, what), what);
-      const digest = `sha256:${hash.digest('hex')}`;
-      if (digest !== diffId) {
-        throw new EnxameError(
-          'invalid-argument',
-          `layer verification failed: expected diff id ${diffId}, got ${digest}`,
-        );
-      }
+      const { sizeBytes } = await writeLayer(program, folder, tar, what);
+      const diffId = digestOfAll();
       await removeTree(program, join(folder, 'trash'));
       await writeFileWhole(join(folder, sizeFile), Buffer.from(String(sizeBytes)), temporaryDir);
-      await rename(folder, join(this.layerDir, hexOf(diffId)));
+      if (this.sizes.has(diffId)) return await removeTree(program, folder);
+      try {
+        await rename(folder, join(this.layerDir, hexOf(diffId)));
+      } catch (error) {
+        // The same layer came by another way meanwhile.
+        if (errnoOf(error) !== 'ENOTEMPTY' && errnoOf(error) !== 'EEXIST') throw error;
+        await removeTree(program, folder);
+      }
       await syncFolder(this.layerDir);
       this.sizes.set(diffId, sizeBytes);
     } catch (error) {

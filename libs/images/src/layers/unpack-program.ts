@@ -109,3 +109,79 @@ export async function removeTree(program: string, folder: string): Promise<void>
   const result = await run(program, ['remove', folder], undefined);
   if (result.exitCode !== 0) throw failure(`cannot remove ${folder}`, result);
 }
+
+/** What a program writes to stdout, as it comes. Fails at the end with the program's words when it did not succeed. */
+async function* outputOf(program: string, argv: readonly string[], what: string): AsyncGenerator<Buffer> {
+  const child = spawn(program, argv, { stdio: ['ignore', 'pipe', 'pipe'], env: {} });
+  let message = '';
+  child.stderr.setEncoding('utf8').on('data', (text: string) => {
+    if (message.length < messageBytesMax) message += text;
+  });
+  const ended = new Promise<Run>((fulfil, reject) => {
+    child.once('error', (error) =>
+      reject(new EnxameError('internal', `cannot run ${program}`, { cause: error })),
+    );
+    child.once('close', (exitCode, signal) =>
+      fulfil({ exitCode, signal, output: '', message: message.trim() }),
+    );
+  });
+  // Whoever reads on learns of it below; whoever stopped reading has no use for it.
+  ended.catch(() => undefined);
+  try {
+    yield* child.stdout as AsyncIterable<Buffer>;
+    const result = await ended;
+    if (result.exitCode !== 0) throw failure(what, result);
+  } finally {
+    child.kill('SIGKILL');
+  }
+}
+
+/** The upper folder of an overlay as a layer. */
+export function packLayer(program: string, upperDir: string): AsyncGenerator<Buffer> {
+  return outputOf(program, ['pack', upperDir], "cannot pack the container's changes");
+}
+
+/** A path of an image, its layers topmost first, as a tar: one file, or the content of a folder. */
+export function readTree(program: string, layers: readonly string[], path: string): AsyncGenerator<Buffer> {
+  return outputOf(program, ['tree', ...layers, '--', path], `cannot read ${path} of the image`);
+}
+
+export interface FoundName {
+  path: string;
+  type: 'folder' | 'file' | 'other';
+  mode: number;
+  uid: number;
+  gid: number;
+  mtimeSeconds: number;
+}
+
+/** Where each path leads in an image, and what the names on the way are, as far as they exist. */
+export async function lookUp(
+  program: string,
+  layers: readonly string[],
+  paths: readonly string[],
+): Promise<{ path: string; existing: FoundName[] }[]> {
+  const chunks: Buffer[] = [];
+  const argv = ['lookup', ...layers, '--', ...paths];
+  for await (const chunk of outputOf(program, argv, 'cannot look into the image')) chunks.push(chunk);
+  const found: { path: string; existing: FoundName[] }[] = [];
+  let existing: FoundName[] = [];
+  for (const record of Buffer.concat(chunks).toString('utf8').split('\0').slice(0, -1)) {
+    if (record.startsWith('> ')) {
+      found.push({ path: record.slice(2), existing });
+      existing = [];
+      continue;
+    }
+    const [, type, mode, uid, gid, mtime, path = ''] =
+      /^([dfo]) (\d+) (\d+) (\d+) (-?\d+) ([^]*)$/.exec(record) ?? [];
+    existing.push({
+      path,
+      type: type === 'd' ? 'folder' : type === 'f' ? 'file' : 'other',
+      mode: Number.parseInt(mode ?? '', 8),
+      uid: Number(uid),
+      gid: Number(gid),
+      mtimeSeconds: Number(mtime),
+    });
+  }
+  return found;
+}

@@ -26,6 +26,8 @@ export interface NewImage {
   id: ImageId;
   config: ImageConfig;
   manifest: ManifestRecord;
+  parent?: ImageId;
+  buildKey?: string;
 }
 
 /** All blobs an image needs to be whole on this node and for its peers. */
@@ -134,7 +136,12 @@ export class Catalog {
       repoDigests: namesOf(this.names.digests),
       createdAtMs: config.createdAtMs,
       architecture: config.architecture,
+      ...(config.variant === undefined ? {} : { variant: config.variant }),
       os: config.os,
+      author: config.author ?? '',
+      dockerVersion: config.dockerVersion ?? '',
+      ...(record.parent !== undefined && this.entries.has(record.parent) ? { parent: record.parent } : {}),
+      lastTaggedAtMs: record.lastTaggedAtMs ?? 0,
       sizeBytes: config.diffIds.reduce((sum, diffId) => sum + this.layers.sizeOf(diffId), 0),
       layers: manifest.layers.map((layer, i) => ({
         digest: layer.digest,
@@ -222,16 +229,46 @@ export class Catalog {
     return this.entries.get(id)?.record;
   }
 
+  /** The image that a build made of a parent (undefined: of nothing) by what the key says. */
+  findBuilt(parent: ImageId | undefined, buildKey: string): ImageId | undefined {
+    const found = [...this.entries.values()].filter(
+      ({ record }) => record.parent === parent && record.buildKey === buildKey,
+    );
+    // The newest: an older one may have been made before what it was made of changed.
+    return found.sort((a, b) => b.record.addedAtMs - a.record.addedAtMs)[0]?.record.id;
+  }
+
+  childrenOf(id: ImageId): ImageId[] {
+    return [...this.entries.values()]
+      .filter(({ record }) => record.parent === id)
+      .map(({ record }) => record.id);
+  }
+
+  /** The names given to it, whichever way. */
+  hasName(id: ImageId): boolean {
+    const names = [...Object.values(this.names.tags), ...Object.values(this.names.digests)];
+    return names.some(({ imageId }) => imageId === id);
+  }
+
   /** Makes an image visible under its names, in one step for readers; its blobs and layers are on the disk. */
-  async add(image: NewImage, nowMs: number, changeNames: (names: Names) => void): Promise<void> {
+  async add(image: NewImage, nowMs: number, changeNames?: (names: Names) => void): Promise<void> {
     await this.changes.run(async () => {
       const before = this.entries.get(image.id)?.record;
       const manifests = mergeManifest(before?.manifests ?? [], image.manifest);
-      const record: ImageRecord = { id: image.id, addedAtMs: before?.addedAtMs ?? nowMs, manifests };
+      const parent = before?.parent ?? image.parent;
+      const buildKey = before?.buildKey ?? image.buildKey;
+      const record: ImageRecord = {
+        id: image.id,
+        addedAtMs: before?.addedAtMs ?? nowMs,
+        ...(parent === undefined ? {} : { parent }),
+        ...(buildKey === undefined ? {} : { buildKey }),
+        ...(before?.lastTaggedAtMs === undefined ? {} : { lastTaggedAtMs: before.lastTaggedAtMs }),
+        manifests,
+      };
       await this.records.writeImage(record);
       const names = this.copyNames();
-      changeNames(names);
-      await this.records.writeNames(names);
+      changeNames?.(names);
+      if (changeNames !== undefined) await this.records.writeNames(names);
       this.entries.set(image.id, { record, config: image.config });
       this.needed = undefined;
       this.names = names;

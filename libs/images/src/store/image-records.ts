@@ -20,6 +20,11 @@ export interface ManifestRecord {
 export interface ImageRecord {
   id: ImageId;
   addedAtMs: number;
+  /** The image it was built on here. */
+  parent?: ImageId;
+  /** What a build did to the parent to get it: the key of the build cache. */
+  buildKey?: string;
+  lastTaggedAtMs?: number;
   /** The same config can stand in several manifests (other compression). The first one is the image's. */
   manifests: ManifestRecord[];
 }

@@ -10,7 +10,7 @@ import { createContainer, createRoute } from './create-route.js';
 import type { ContainerRouteDependencies } from './dependencies.js';
 import { execRoutes } from './exec-routes.js';
 import { ExecTable } from './exec-table.js';
-import { lifecycleRoutes } from './lifecycle-routes.js';
+import { lifecycleRoutes, removeContainer } from './lifecycle-routes.js';
 import { listRoutes } from './list-routes.js';
 import { logRoute } from './log-route.js';
 import { statsRoute } from './stats-route.js';
@@ -22,6 +22,8 @@ export interface ContainerEngine {
   routes: Route[];
   /** As `POST /containers/create` with this body; for what the node itself runs, as a build's steps. */
   create(body: unknown): Promise<ContainerId>;
+  /** As `DELETE /containers/:id?force=1&v=1`. */
+  remove(id: ContainerId): Promise<void>;
   /** Whether a reference in a path is this node's. */
   local: { hasContainer(reference: string): boolean; hasExec(id: string): boolean };
   /** Once the runtime has started: takes up the removal of containers made with `--rm`. */
@@ -37,6 +39,7 @@ export function createContainerEngine(options: Omit<ContainerRouteDependencies, 
   return {
     routes: containerRoutes(deps, remover),
     create: (body) => createContainer(deps, body).then(({ id }) => id),
+    remove: (id) => removeContainer(options.runtime, remover, id),
     local: {
       hasContainer(reference) {
         try {

@@ -126,7 +126,7 @@ export function lifecycleRoutes(deps: ContainerRouteDependencies, remover: AutoR
             `link ${request.params['id']} not found: there are no links`,
           );
         }
-        await removeContainer(runtime, state, queryFlag(query, 'force'));
+        await endAndRemove(runtime, state, queryFlag(query, 'force'));
         if (queryFlag(query, 'v')) await remover.removeAnonymousVolumes(state.config);
         response.empty(204);
       },
@@ -134,7 +134,18 @@ export function lifecycleRoutes(deps: ContainerRouteDependencies, remover: AutoR
   ];
 }
 
-async function removeContainer(
+/** Whatever it does, with the volumes that it made itself. */
+export async function removeContainer(
+  runtime: ContainerRuntime,
+  remover: AutoRemover,
+  id: ContainerId,
+): Promise<void> {
+  const state = existingContainer(runtime, id);
+  await endAndRemove(runtime, state, true);
+  await remover.removeAnonymousVolumes(state.config);
+}
+
+async function endAndRemove(
   runtime: ContainerRuntime,
   { config, phase, restarting }: ContainerState,
   force: boolean,

@@ -13,7 +13,13 @@ import { EnxameError, type ImageId } from '#libs/model';
 import { pipeline } from 'node:stream/promises';
 import { flagOf, listFilterNames, pruneFilterNames, selectImages, untilMsOf } from './image-filters.js';
 import { searchOf } from './image-search.js';
-import { presentHistory, presentImage, presentSearchResult, presentSummary } from './image-views.js';
+import {
+  bytesOfLayers,
+  presentHistory,
+  presentImage,
+  presentSearchResult,
+  presentSummary,
+} from './image-views.js';
 import { streamProgress } from './progress-stream.js';
 import { registryAuthOf } from './registry-auth-header.js';
 
@@ -218,12 +224,5 @@ async function prune(
     if (excluded?.some(has) === true) continue;
     removed.push(...(await images.remove(image.id, { force: true, inUse })));
   }
-  // Layers that a kept image shares are counted in neither sum.
-  const bytesOf = (list: readonly Image[]): number => {
-    const layers = new Map(
-      list.flatMap((image) => image.layers.map((layer) => [layer.diffId, layer.sizeBytes])),
-    );
-    return [...layers.values()].reduce((sum, size) => sum + size, 0);
-  };
-  return { ImagesDeleted: removed, SpaceReclaimed: bytesOf(before) - bytesOf(images.list()) };
+  return { ImagesDeleted: removed, SpaceReclaimed: bytesOfLayers(before) - bytesOfLayers(images.list()) };
 }

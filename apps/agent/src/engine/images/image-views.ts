@@ -67,3 +67,11 @@ export function presentSearchResult(result: SearchResult): Record<string, unknow
     description: result.description,
   };
 }
+
+/** Each layer counts once, however many of the images share it. */
+export function bytesOfLayers(images: readonly Image[]): number {
+  const layers = new Map(
+    images.flatMap((image) => image.layers.map((layer) => [layer.diffId, layer.sizeBytes] as const)),
+  );
+  return [...layers.values()].reduce((sum, size) => sum + size, 0);
+}

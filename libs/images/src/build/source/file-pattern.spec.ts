@@ -1,5 +1,5 @@
 import { expect } from 'chai';
-import { matchesPattern } from './image-filters.js';
+import { matchesPattern } from './file-pattern.js';
 
 describe('reference patterns', () => {
   const table: [pattern: string, text: string, matches: boolean][] = [
