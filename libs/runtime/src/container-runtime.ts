@@ -280,7 +280,7 @@ class ShimRuntime implements ContainerRuntime {
     return this.#find(id).resize(size);
   }
 
-  logs(id: ContainerId, query: LogQuery): AsyncIterable<LogLine> {
+  logs(id: ContainerId, query: LogQuery): AsyncIterable<readonly LogLine[]> {
     const container = this.#find(id);
     return readLog(
       {

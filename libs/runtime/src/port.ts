@@ -280,8 +280,8 @@ export interface ExecSession {
 
 export interface LogLine {
   stream: 'stdout' | 'stderr';
-  /** Nanoseconds since the epoch, as a decimal string (it does not fit a number). */
-  timeNano: string;
+  /** RFC 3339 in UTC, always with nine decimals: such texts compare as their times do. */
+  time: string;
   /** With its newline; a part of an over-long line comes without. */
   data: Buffer;
 }
@@ -369,7 +369,8 @@ export interface ContainerRuntime {
   attach(id: ContainerId, options: { stdin: boolean; signal?: AbortSignal }): Promise<ContainerAttachment>;
   /** Size of the container's terminal. */
   resize(id: ContainerId, size: { rows: number; columns: number }): Promise<void>;
-  logs(id: ContainerId, query: LogQuery): AsyncIterable<LogLine>;
+  /** In batches, none of them empty. */
+  logs(id: ContainerId, query: LogQuery): AsyncIterable<readonly LogLine[]>;
   stats(id: ContainerId): Promise<ContainerStats>;
   /** The folder of this node with what it has written over its image: an overlay's upper layer. */
   upperDir(id: ContainerId): string;

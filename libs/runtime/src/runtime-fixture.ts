@@ -163,8 +163,13 @@ export class RuntimeFixture {
 
   async output(id: ContainerId, query: Partial<LogQuery> = {}): Promise<string> {
     let text = '';
-    for await (const line of this.runtime.logs(id, { follow: false, stdout: true, stderr: true, ...query })) {
-      text += line.data.toString();
+    for await (const lines of this.runtime.logs(id, {
+      follow: false,
+      stdout: true,
+      stderr: true,
+      ...query,
+    })) {
+      for (const line of lines) text += line.data.toString();
     }
     return text;
   }

@@ -4,7 +4,7 @@ import { isMissing } from '../files/errno.js';
 
 /** As many as the writer ever keeps. */
 const filesMax = 1_000;
-const chunkBytes = 64 * 1024;
+const chunkBytes = 128 * 1024;
 const newline = 0x0a;
 
 /** Opens every file there is, oldest first. A file that is rotated meanwhile stays readable through its handle. */
@@ -72,7 +72,10 @@ export class LineReader {
     this.#position = position;
   }
 
-  /** Whole lines, without their newline, until the file's present end; empty when there is nothing new. */
+  /**
+   * Whole lines, without their newline, until the file's present end; empty when there is nothing new. Their bytes
+   * belong to the caller.
+   */
   async next(): Promise<Buffer[]> {
     const chunk = Buffer.allocUnsafe(chunkBytes);
     const { bytesRead } = await this.#handle.read(chunk, 0, chunkBytes, this.#position);
@@ -81,7 +84,8 @@ export class LineReader {
       return [];
     }
     this.#position += bytesRead;
-    const data = Buffer.concat([this.#rest, chunk.subarray(0, bytesRead)]);
+    const fresh = chunk.subarray(0, bytesRead);
+    const data = this.#rest.length === 0 ? fresh : Buffer.concat([this.#rest, fresh]);
     const lines: Buffer[] = [];
     let from = 0;
     for (let at = data.indexOf(newline); at >= 0; at = data.indexOf(newline, from)) {

@@ -1,7 +1,7 @@
 import { expect } from 'chai';
 import { appendFileSync, mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import type { LogQuery } from '../port.js';
+import type { LogLine, LogQuery } from '../port.js';
 import { systemClock } from '../runtime-fixture.js';
 import { readLog } from './log-reader.js';
 
@@ -35,9 +35,12 @@ describe('reading a log', () => {
       },
       { follow: false, stdout: true, stderr: true, ...query },
     );
+  async function* each(batches: ReturnType<typeof readLog>): AsyncGenerator<LogLine> {
+    for await (const lines of batches) yield* lines;
+  }
   const all = async (query: Partial<LogQuery> = {}): Promise<string> => {
     let text = '';
-    for await (const line of read(query)) text += line.data.toString();
+    for await (const lines of read(query)) for (const line of lines) text += line.data.toString();
     return text;
   };
   const end = (): void => {
@@ -83,6 +86,43 @@ describe('reading a log', () => {
     expect(await all()).to.equal('a\nb\n');
   });
 
+  it('reads text of every kind back as it was written, fast ways and slow', async () => {
+    const texts = [
+      'plain\n',
+      'no newline',
+      '\n',
+      '',
+      'tab\there\n',
+      '"quoted" \\ back\n',
+      'ação 蜂\n',
+      'two\nlines\n',
+      '\\n',
+    ];
+    writeFileSync(
+      path,
+      texts.map((text, second) => record(text, second, second % 2 ? 'stderr' : 'stdout')).join(''),
+    );
+    const lines: string[] = [];
+    for await (const { data, stream, time } of each(read({})))
+      lines.push(`${time} ${stream} ${data.toString()}`);
+    expect(lines).to.deep.equal(
+      texts.map(
+        (text, second) =>
+          `2026-01-01T00:00:0${second}.000000001Z ${second % 2 ? 'stderr' : 'stdout'} ${text}`,
+      ),
+    );
+  });
+
+  it('compares times with fewer decimals, and bounds beyond any log', async () => {
+    writeFileSync(
+      path,
+      `{"log":"a\\n","stream":"stdout","time":"2026-01-01T00:00:01.5Z"}\n${record('b\n', 2)}`,
+    );
+    expect(await all({ sinceNano: nanoOf(1) })).to.equal('a\nb\n');
+    expect(await all({ sinceNano: nanoOf(1) + 600_000_000n })).to.equal('b\n');
+    expect(await all({ sinceNano: -1n, untilNano: 10n ** 30n })).to.equal('a\nb\n');
+  });
+
   it('follows across rotations until the writer ends', async () => {
     writeFileSync(`${path}.1`, record('a\n', 1));
     writeFileSync(path, record('b\n', 2));
@@ -101,8 +141,8 @@ describe('reading a log', () => {
         end();
       },
     };
-    for await (const line of read({ follow: true })) {
-      const text = line.data.toString();
+    for await (const { data } of each(read({ follow: true }))) {
+      const text = data.toString();
       seen.push(text);
       steps[text]?.();
       if (text === 'b\n') setImmediate(() => appendFileSync(path, record('c\n', 3).slice(10)));
@@ -113,8 +153,8 @@ describe('reading a log', () => {
   it('follows a file that is cut instead of rotated, and one that does not exist yet', async () => {
     const seen: string[] = [];
     setImmediate(() => writeFileSync(path, record('first\n', 1)));
-    for await (const line of read({ follow: true, tail: 5 })) {
-      seen.push(line.data.toString());
+    for await (const { data } of each(read({ follow: true, tail: 5 }))) {
+      seen.push(data.toString());
       if (seen.length === 1) {
         writeFileSync(path, '');
         setTimeout(() => appendFileSync(path, record('2\n', 2)), 50);
@@ -127,8 +167,8 @@ describe('reading a log', () => {
   it('stops when nobody reads any more', async () => {
     writeFileSync(path, record('a\n', 1));
     const abort = new AbortController();
-    for await (const line of read({ follow: true, signal: abort.signal })) {
-      expect(line.data.toString()).to.equal('a\n');
+    for await (const { data } of each(read({ follow: true, signal: abort.signal }))) {
+      expect(data.toString()).to.equal('a\n');
       abort.abort();
     }
   });

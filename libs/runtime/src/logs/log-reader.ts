@@ -6,7 +6,7 @@ import { isMissing } from '../files/errno.js';
 import type { RuntimeClock } from '../options.js';
 import type { LogLine, LogQuery } from '../port.js';
 import { findTail, LineReader, openLogFiles, openNextFile } from './log-files.js';
-import { parseLogRecord } from './log-record.js';
+import { readLogRecord, timeOfNano } from './log-record.js';
 
 export interface LogSource {
   path: string;
@@ -20,44 +20,33 @@ export interface LogSource {
 /** Where the kernel's notice of a change does not come (some file systems have none), this finds it. */
 const lookAgainMs = 1_000;
 
-export async function* readLog(source: LogSource, query: LogQuery): AsyncGenerator<LogLine, void, undefined> {
+/** In batches, none of them empty: what one look at the files found. */
+export async function* readLog(
+  source: LogSource,
+  query: LogQuery,
+): AsyncGenerator<readonly LogLine[], void, undefined> {
   const handles = await openLogFiles(source.path);
   const change = query.follow ? watchFolder(source) : undefined;
+  const judge = new Judge(query);
   try {
-    const isAborted = (): boolean => query.signal?.aborted === true;
     const starts = await tailStarts(handles, query.tail);
     let reader: LineReader | undefined;
     for (const [index, handle] of handles.entries()) {
       const position = starts[index];
       if (position === undefined) continue;
       reader = new LineReader(handle, position);
-      for await (const line of drain(reader)) {
-        const verdict = judge(line, query);
-        if (verdict === 'past the end' || isAborted()) return;
-        if (verdict !== undefined) yield verdict;
-      }
+      yield* drain(reader, judge);
+      if (judge.isOver) return;
     }
     if (change === undefined) return;
-    while (!isAborted()) {
+    while (!judge.isOver) {
       // Asked before reading: what is written until then is on disk.
       const isWritten = source.isWritten();
-      if (reader !== undefined) {
-        for await (const line of drain(reader)) {
-          const verdict = judge(line, query);
-          if (verdict === 'past the end' || isAborted()) return;
-          if (verdict !== undefined) yield verdict;
-        }
-      }
+      if (reader !== undefined) yield* drain(reader, judge);
       const newer = await openNewer(source.path, handles.at(-1));
       if (newer !== undefined) {
         // The writer has let go of the old file, so its end is its end: read what came before the rotation first.
-        if (reader !== undefined) {
-          for await (const line of drain(reader)) {
-            const verdict = judge(line, query);
-            if (verdict === 'past the end') return;
-            if (verdict !== undefined) yield verdict;
-          }
-        }
+        if (reader !== undefined) yield* drain(reader, judge);
         for (const handle of handles.splice(0)) await handle.close();
         handles.push(newer);
         reader = new LineReader(newer);
@@ -72,6 +61,39 @@ export async function* readLog(source: LogSource, query: LogQuery): AsyncGenerat
   }
 }
 
+/** Which lines are wanted, and whether any more can be. */
+class Judge {
+  readonly #query: LogQuery;
+  readonly #since: string | undefined;
+  readonly #until: string | undefined;
+  #isPastEnd = false;
+
+  constructor(query: LogQuery) {
+    this.#query = query;
+    this.#since = query.sinceNano === undefined ? undefined : timeOfNano(query.sinceNano);
+    this.#until = query.untilNano === undefined ? undefined : timeOfNano(query.untilNano);
+  }
+
+  get isOver(): boolean {
+    return this.#isPastEnd || this.#query.signal?.aborted === true;
+  }
+
+  wanted(lines: readonly Buffer[]): LogLine[] {
+    const wanted: LogLine[] = [];
+    for (const line of lines) {
+      const record = readLogRecord(line);
+      if (record === undefined) continue;
+      if (this.#until !== undefined && record.time > this.#until) {
+        this.#isPastEnd = true;
+        break;
+      }
+      if (this.#since !== undefined && record.time < this.#since) continue;
+      if (this.#query[record.stream]) wanted.push(record);
+    }
+    return wanted;
+  }
+}
+
 async function openNewer(path: string, current: FileHandle | undefined): Promise<FileHandle | undefined> {
   if (current !== undefined) return openNextFile(path, (await current.stat()).ino);
   const [oldest, ...newer] = await openLogFiles(path);
@@ -79,17 +101,13 @@ async function openNewer(path: string, current: FileHandle | undefined): Promise
   return oldest;
 }
 
-async function* drain(reader: LineReader): AsyncGenerator<Buffer, void, undefined> {
-  for (let lines = await reader.next(); lines.length > 0; lines = await reader.next()) yield* lines;
-}
-
-function judge(line: Buffer, query: LogQuery): LogLine | 'past the end' | undefined {
-  const record = parseLogRecord(line);
-  if (record === undefined) return undefined;
-  const { timeValue, ...shown } = record;
-  if (query.untilNano !== undefined && timeValue > query.untilNano) return 'past the end';
-  if (query.sinceNano !== undefined && timeValue < query.sinceNano) return undefined;
-  return query[shown.stream] ? shown : undefined;
+async function* drain(reader: LineReader, judge: Judge): AsyncGenerator<readonly LogLine[], void, undefined> {
+  for (let lines = await reader.next(); lines.length > 0; lines = await reader.next()) {
+    if (judge.isOver) return;
+    const wanted = judge.wanted(lines);
+    if (wanted.length > 0) yield wanted;
+    if (judge.isOver) return;
+  }
 }
 
 function isUntilPast(source: LogSource, query: LogQuery): boolean {

@@ -1,9 +1,10 @@
 /** `POST /containers/:id/attach`: the container's own streams, from its first byte when it was asked for in time. */
-import { multiplexFrame, queryFlag, type Route } from '#libs/docker-api';
+import { queryFlag, type Route } from '#libs/docker-api';
 import { isEnxameError } from '#libs/model';
 import { existingContainer } from './container-lookup.js';
 import type { ContainerRouteDependencies } from './dependencies.js';
 import { parseDetachKeys } from './detach-keys.js';
+import { drained, frameLines } from './log-frames.js';
 import { bridge } from './stream-bridge.js';
 
 export function attachRoute({ runtime, log }: ContainerRouteDependencies): Route {
@@ -30,10 +31,9 @@ export function attachRoute({ runtime, log }: ContainerRouteDependencies): Route
       );
       connection.on('error', () => connection.destroy());
       if (queryFlag(query, 'logs')) {
-        for await (const line of runtime.logs(config.id, { follow: false, stdout, stderr })) {
-          connection.write(
-            config.tty ? line.data : multiplexFrame(line.stream === 'stdout' ? 1 : 2, line.data),
-          );
+        for await (const lines of runtime.logs(config.id, { follow: false, stdout, stderr })) {
+          const bytes = frameLines(lines, config.tty);
+          if (!connection.write(bytes)) await drained(connection, request.signal);
         }
       }
       if (attaching === undefined) {

@@ -1,7 +1,7 @@
 import { expect } from 'chai';
 import { PassThrough } from 'node:stream';
 import { DetachKeys, parseDetachKeys } from './detach-keys.js';
-import { presentNano } from './log-route.js';
+import { frameLines, linePrefix } from './log-frames.js';
 import { hostLineOf } from './request/container-config.js';
 import { sizeOf } from './request/size.js';
 import { parseSystemNanoseconds } from './stats-route.js';
@@ -59,8 +59,23 @@ describe('small readings', () => {
       1 << 30,
     ]);
     expect(() => sizeOf('big', 'size=big')).to.throw("invalid size: 'size=big'");
-    expect(presentNano('1767225600000000007')).to.equal('2026-01-01T00:00:00.000000007Z');
     expect(parseSystemNanoseconds('cpu  1 2 3 4 5 6 7 8 9 10\ncpu0 1\n')).to.equal(360_000_000);
+  });
+  it('frames the lines of a log, with what was asked for before each', () => {
+    const time = '2026-01-01T00:00:00.000000007Z';
+    const lines = [
+      { stream: 'stdout', time, data: Buffer.from('a\n') },
+      { stream: 'stderr', time, data: Buffer.from('bee') },
+    ] as const;
+    const none = { timestamps: false, details: false };
+    const show = (tty: boolean, options: typeof none): string =>
+      frameLines(lines, tty, linePrefix(options)).toString('latin1');
+    expect(show(true, none)).to.equal('a\nbee');
+    expect(show(false, none)).to.equal('\x01\0\0\0\0\0\0\x02a\n\x02\0\0\0\0\0\0\x03bee');
+    expect(show(true, { timestamps: true, details: true })).to.equal(`${time}  a\n${time}  bee`);
+    expect(show(false, { timestamps: false, details: true })).to.equal(
+      '\x01\0\0\0\0\0\0\x03 a\n\x02\0\0\0\0\0\0\x04 bee',
+    );
   });
   it('keeps the processes of a container', () => {
     const output = 'UID PID CMD\nroot 1 init\nroot 22 sh -c  x y\n';
