@@ -1,5 +1,6 @@
 /** Calls to the manager process beside this agent, over its private socket. */
-import { EnxameError } from '#libs/model';
+import { EnxameError, managerFailureFile, type ManagerFailure, type NodeConfig } from '#libs/model';
+import { readFileSync } from 'node:fs';
 import { request } from 'node:http';
 import { connect } from 'node:net';
 
@@ -63,6 +64,16 @@ export function callManager(socketPath: string, call: ManagerCall): Promise<Mana
     sent.on('error', fail);
     sent.end(payload);
   });
+}
+
+/** Why the manager could not go on. Undefined when it left no word, or is just writing it. */
+export function readManagerFailure(config: Pick<NodeConfig, 'managerSocket'>): ManagerFailure | undefined {
+  try {
+    return JSON.parse(readFileSync(managerFailureFile(config), 'utf8')) as ManagerFailure;
+  } catch {
+    // Its absence is the usual case: the manager is running, or only starting.
+    return undefined;
+  }
 }
 
 /** True when a process listens on the socket. */

@@ -10,6 +10,7 @@ import type { NodeStatus } from '../engine/system/node-status.js';
 import { notInSwarm } from '../node/identity.js';
 import type { Log } from '../node/log.js';
 import type { ManagerProcess } from '../node/manager-process.js';
+import { readManagerFailure } from '../node/manager-socket.js';
 import type { ClusterLink } from '../session/cluster-link.js';
 import { ipv4AddressesOf, parseRemoteAddress, resolveClusterAddress, type Interfaces } from './addresses.js';
 import { removeManagerState, type ClusterMember } from './cluster-member.js';
@@ -193,9 +194,13 @@ export class Swarm {
     try {
       await withDeadline(this.#begin(options), readyWaitMs, joinGoesOn);
     } catch (error) {
-      if (isEnxameError(error) && error.message === joinGoesOn) throw error;
+      const isLate = isEnxameError(error) && error.message === joinGoesOn;
+      const failure = isLate ? readManagerFailure(this.#options.config) : undefined;
+      if (isLate && failure === undefined) throw error;
       await this.#leave();
-      throw error;
+      throw failure === undefined
+        ? error
+        : new EnxameError(failure.code, `this node's manager cannot start: ${failure.message}`);
     }
   }
 

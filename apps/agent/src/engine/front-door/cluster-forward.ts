@@ -3,13 +3,11 @@ import { type Exchange, proxyTo } from '#libs/docker-api';
 import {
   EnxameError,
   isEnxameError,
-  managerFailureFile,
   managerOfNode,
   type ManagerFailure,
   type NodeConfig,
 } from '#libs/model';
-import { readFileSync } from 'node:fs';
-import { callManager } from '../../node/manager-socket.js';
+import { callManager, readManagerFailure } from '../../node/manager-socket.js';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { EngineIdentity } from './peer.js';
 import type { NodeStatus } from '../system/node-status.js';
@@ -125,13 +123,17 @@ export class ClusterForward {
     return false;
   }
 
-  /** Reads a JSON answer of the manager. */
-  async read(pathAndQuery: string, waitMs: number): Promise<{ status: number; body: unknown }> {
+  /** Reads a JSON answer of the manager of this node; one that is just starting gets some of the time. */
+  async read(path: string, waitMs: number): Promise<{ status: number; body: unknown }> {
     this.requireManager();
-    try {
-      return await callManager(this.#config.managerSocket, { method: 'GET', path: pathAndQuery, waitMs });
-    } catch (error) {
-      throw this.#explained(error);
+    const giveUpAt = performance.now() + Math.min(waitMs, managerWaitMs);
+    for (;;) {
+      try {
+        return await callManager(this.#config.managerSocket, { method: 'GET', path, waitMs });
+      } catch (error) {
+        if (this.#failure() !== undefined || performance.now() >= giveUpAt) throw this.#explained(error);
+        await sleep(managerRetryMs);
+      }
     }
   }
 
@@ -154,13 +156,7 @@ export class ClusterForward {
     });
   }
 
-  /** Undefined when the manager left none, or is just writing it. */
   #failure(): ManagerFailure | undefined {
-    try {
-      return JSON.parse(readFileSync(managerFailureFile(this.#config), 'utf8')) as ManagerFailure;
-    } catch {
-      // Its absence is the usual case: the manager is only starting.
-      return undefined;
-    }
+    return readManagerFailure(this.#config);
   }
 }
