@@ -1,12 +1,6 @@
 /** Which requests are the cluster's business, and their way to the manager process of this node. */
 import { type Exchange, proxyTo } from '#libs/docker-api';
-import {
-  EnxameError,
-  isEnxameError,
-  managerOfNode,
-  type ManagerFailure,
-  type NodeConfig,
-} from '#libs/model';
+import { EnxameError, isEnxameError, managerOfNode, type ManagerFailure, type NodeConfig } from '#libs/model';
 import { callManager, readManagerFailure } from '../../node/manager-socket.js';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { EngineIdentity } from './peer.js';

@@ -329,6 +329,13 @@ describe('FrontDoor', () => {
       expect((await ask(fromManager, '/containers/there/json')).status).to.equal(404);
       expect((await ask(fromManager, '/services')).status).to.equal(404);
       expect((await ask(fromManager, '/_enxame/shutdown')).status).to.equal(403);
+      // The manager's API beside it, but nothing that is private to this machine.
+      await startManager();
+      expect((await ask(fromManager, '/_enxame/manager/v1.50/nodes')).body).to.deep.equal([{ ID: 'n1' }]);
+      for (const path of ['/_enxame/info', '/v1.50/_enxame/info', '//_enxame/info']) {
+        expect((await ask(fromManager, `/_enxame/manager${path}`)).status, path).to.equal(403);
+      }
+      expect((await ask(fromWorker, '/_enxame/manager/nodes')).status).to.equal(403);
       expect((await ask(fromWorker, '/containers/here/json')).status).to.equal(403);
       expect((await ask(fromWorker, '/v2/')).status).to.equal(200);
       expect((await ask(await certify('n4', 'manager', 'other' as ClusterId), '/v2/')).status).to.equal(401);

@@ -16,7 +16,7 @@ import { systemRoutes } from '../system/system-routes.js';
 import { ClusterForward, isClusterPath, isElsewhere, type LocalContainers } from './cluster-forward.js';
 import { networkRoutes } from './network-routes.js';
 import { notThereYetRoutes } from './not-there-yet.js';
-import { peerOf, requirePeerAccess, type EngineIdentity } from './peer.js';
+import { isManagerApi, peerOf, requirePeerAccess, type EngineIdentity } from './peer.js';
 import { swarmRoutes, type SwarmVerbs } from './swarm-routes.js';
 import { listenUnix } from './unix-listener.js';
 
@@ -79,7 +79,7 @@ export function createFrontDoor(options: FrontDoorOptions): FrontDoor {
     caller: (connection) => peerOf(connection, identity?.clusterId ?? ''),
     before: async (exchange) => {
       requirePeerAccess(exchange.caller, exchange.path);
-      if (!exchange.path.startsWith(`${managerOfNode}/`)) return false;
+      if (!isManagerApi(exchange.path)) return false;
       const query = exchange.query.toString();
       const path = exchange.path.slice(managerOfNode.length) + (query === '' ? '' : `?${query}`);
       await forward.passHere(exchange, path);

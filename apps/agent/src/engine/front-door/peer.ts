@@ -38,7 +38,13 @@ export function peerOf(connection: Duplex, clusterId: string): Caller {
 export function requirePeerAccess(caller: Caller, path: string): void {
   if (caller.kind === 'local') return;
   const isDistribution = path === '/v2' || path.startsWith('/v2/');
-  const isPrivate = path.startsWith('/_enxame/') && !path.startsWith(`${managerOfNode}/`);
+  const isPrivate = path.startsWith('/_enxame/') && !isManagerApi(path);
   if (isDistribution || (caller.role === 'manager' && !isPrivate)) return;
   throw new EnxameError('forbidden', `a ${caller.role} node may not call ${path} of another node`);
+}
+
+/** Docker's API of the manager on this node; what is private there is so for other nodes, too. */
+export function isManagerApi(path: string): boolean {
+  if (!path.startsWith(`${managerOfNode}/`)) return false;
+  return !/^(\/v\d+(\.\d+)?)?\/+_enxame(\/|$)/.test(path.slice(managerOfNode.length));
 }
