@@ -10,6 +10,7 @@ import {
 } from '#libs/model';
 import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
+import { openStorageKeys } from './lock/index.js';
 import { createLog } from './log.js';
 import { Manager } from './manager.js';
 
@@ -43,7 +44,7 @@ async function main(): Promise<void> {
   };
   process.on('unhandledRejection', fail);
   process.on('uncaughtException', fail);
-  const manager = new Manager(config, log, fail);
+  const manager = new Manager(config, await openStorageKeys(config, log), log, fail);
   const stop = (signal: string): void => {
     log('info', 'stopping', { signal });
     setTimeout(() => process.exit(1), stopWaitMs).unref();

@@ -22,6 +22,7 @@ import type { ApiListener } from './api/api-listener.js';
 import { EventPublisher } from './api/events/event-publisher.js';
 import { enterGroup, GroupKeeper, GroupPeers, groupService, Leaders, LeaderStore } from './group/index.js';
 import { LeaderLoops } from './leader/index.js';
+import { KeyKeeper, type OpenedKeys } from './lock/index.js';
 import { certificateService, Membership, type Clock, type Log, type Random } from './membership/index.js';
 import { readOrMakeRaftId } from './raft-id.js';
 import { SessionServer } from './sessions/index.js';
@@ -38,6 +39,7 @@ export class Manager {
   readonly #transport: GrpcTransport;
   readonly #raft: RaftNode;
   readonly #store: ReplicatedStore;
+  readonly #keys: KeyKeeper;
   readonly #leaderStore: LeaderStore;
   readonly #leaders: Leaders;
   readonly #telemetry: Telemetry;
@@ -56,7 +58,7 @@ export class Manager {
   #removed = false;
 
   /** `fail` is called when the process can do nothing but end and start again. */
-  constructor(config: NodeConfig, log: Log, fail: (error: unknown) => void) {
+  constructor(config: NodeConfig, opened: OpenedKeys, log: Log, fail: (error: unknown) => void) {
     this.#config = config;
     this.#log = log;
     this.#raftId = readOrMakeRaftId(config.stateDir, random);
@@ -69,8 +71,11 @@ export class Manager {
       random: () => random.fraction(),
       log: (message) => log('info', message),
     });
+    const nodeIdentity = readNodeIdentity(config.stateDir);
     this.#raft = createRaftNode({
       id: this.#raftId,
+      keys: opened.keys,
+      ...(nodeIdentity === undefined ? {} : { clusterId: nodeIdentity.identity.clusterId }),
       origin:
         config.membership.kind === 'init' ? { kind: 'bootstrap', members: [this.#raftId] } : { kind: 'join' },
       dir: join(config.stateDir, 'raft'),
@@ -91,7 +96,7 @@ export class Manager {
       keyPrefix: `enxame:${config.clusterName}`,
       ...(config.telemetryUrl === undefined ? {} : { url: config.telemetryUrl }),
     });
-    const nodeIdentity = readNodeIdentity(config.stateDir);
+    this.#keys = new KeyKeeper({ stateDir: config.stateDir, opened, raft: this.#raft, store, log });
     this.#membership = new Membership({
       store,
       config,
@@ -137,6 +142,7 @@ export class Manager {
       await this.#openClusterPort();
     }
     await this.#raft.start();
+    await this.#keys.start();
     const { torn } = this.#raft.status();
     if (torn !== undefined) this.#log('warn', 'an unfinished write was cut off the log', { ...torn });
     this.#peers.start({ alone: this.#config.forceNewCluster === true });
@@ -164,6 +170,7 @@ export class Manager {
     await this.#take(false);
     await this.#rpc?.close();
     this.#membership.stop();
+    this.#keys.stop();
     await this.#raft.stop();
     this.#transport.close();
     await this.#telemetry.close();

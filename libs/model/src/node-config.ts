@@ -65,3 +65,11 @@ export interface ManagerFailure {
 export function managerFailureFile(config: Pick<NodeConfig, 'managerSocket'>): string {
   return `${config.managerSocket}.failure`;
 }
+
+/** There while the manager process waits to be unlocked. */
+export function managerLockedFile(config: Pick<NodeConfig, 'managerSocket'>): string {
+  return `${config.managerSocket}.locked`;
+}
+
+export const swarmLocked =
+  'Swarm is encrypted and needs to be unlocked before it can be used. Please use "docker swarm unlock" to unlock it.';

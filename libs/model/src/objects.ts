@@ -22,6 +22,8 @@ export interface Cluster extends ObjectMeta {
   joinTokens: { worker: string; manager: string };
   /** Writer: membership. PEM. */
   rootCa: { certificatePem: string; keyPem: string };
+  /** Writer: user. `SWMKEY-1-...` while managers lock themselves when they stop; empty or absent otherwise. */
+  unlockKey?: string;
   /** Set at init. CIDR pools that networks are cut from. */
   addressPools: string[];
   /** Set at init. Prefix length of a network cut from the pools. */

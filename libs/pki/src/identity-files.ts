@@ -82,7 +82,8 @@ export function writePendingKey(stateDir: string, keyPem: string): void {
   writeAtomically(join(stateDir, pendingKeyFile), keyPem);
 }
 
-function readIfPresent(file: string): string | undefined {
+/** Undefined when there is no such file. */
+export function readIfPresent(file: string): string | undefined {
   try {
     return readFileSync(file, 'utf8');
   } catch (error) {
@@ -91,7 +92,8 @@ function readIfPresent(file: string): string | undefined {
   }
 }
 
-function writeAtomically(file: string, text: string): void {
+/** 0600, durable when it returns. */
+export function writeAtomically(file: string, text: string): void {
   const folder = dirname(file);
   mkdirSync(folder, { recursive: true, mode: 0o700 });
   const temporary = `${file}.new`;

@@ -1,5 +1,13 @@
-export * from './identity-files.js';
+export {
+  type NodeIdentity,
+  readNodeIdentity,
+  readPendingKey,
+  writeNodeIdentity,
+  writePendingKey,
+} from './identity-files.js';
 export * from './join-token.js';
 export * from './node-certificate.js';
 export * from './renewal.js';
 export * from './root-ca.js';
+export * from './storage-keys.js';
+export * from './unlock-key.js';

@@ -221,6 +221,10 @@ export interface RaftStatus extends CoreStatus {
   torn?: { file: string; offset: number; bytes: number };
 }
 
+/** What may change while a node runs. */
+export type RaftSettings = Partial<Pick<RaftLimits, 'snapshotEntries' | 'keptEntries' | 'keptSnapshots'>> &
+  Pick<RaftNodeOptions, 'keys'>;
+
 export interface Leadership {
   role: CoreStatus['role'];
   term: number;
@@ -262,6 +266,10 @@ export interface RaftNode {
   /** As applied here. */
   members(): readonly RaftMember[];
   status(): RaftStatus;
+  /** From now on. A new first key encrypts from the next write on; earlier ones go along while files need them. */
+  adjust(settings: RaftSettings): Promise<void>;
+  /** Ids of the keys that files on the disk are encrypted with. */
+  keyIdsInUse(): Promise<readonly string[]>;
   /** Calls back with every change. Returns the way to stop. */
   watchLeadership(listener: (leadership: Leadership) => void): () => void;
   /** Calls back with the whole list after every change that was applied here. Returns the way to stop. */

@@ -2,8 +2,8 @@
  * A node's life in a cluster, from its first certificate on: the session, the engine port for the other nodes, and
  * the manager process for as long as the node's certificate says manager.
  */
-import { describeError, type NodeConfig, type NodeId } from '#libs/model';
-import { readNodeIdentity, type NodeIdentity, type NodeRole } from '#libs/pki';
+import { describeError, managerLockedFile, type NodeConfig, type NodeId } from '#libs/model';
+import { readNodeIdentity, storageKeysFile, type NodeIdentity, type NodeRole } from '#libs/pki';
 import { existsSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -88,6 +88,14 @@ export class ClusterMember {
     const { config, managers } = this.#options;
     const identity = this.#keeper?.identity.identity;
     const common = { address: config.address, managers: [...managers.peers] };
+    if (this.#managing && existsSync(managerLockedFile(config))) {
+      return {
+        ...common,
+        state: 'locked',
+        role: 'manager',
+        ...(identity ? { nodeId: identity.nodeId } : {}),
+      };
+    }
     if (identity) return { ...common, state: 'active', nodeId: identity.nodeId, role: identity.role };
     if (this.#error !== undefined) return { ...common, state: 'error', error: this.#error };
     return { ...common, state: 'pending', role: this.#begunAsManager() ? 'manager' : 'worker' };
@@ -205,7 +213,7 @@ export class ClusterMember {
 }
 
 /** All that a manager of this node writes. */
-const managerState = ['raft', 'raft-id', 'manager.json'] as const;
+const managerState = ['raft', 'raft-id', 'manager.json', storageKeysFile] as const;
 
 function hasManagerState(stateDir: string): boolean {
   return managerState.some((name) => existsSync(join(stateDir, name)));

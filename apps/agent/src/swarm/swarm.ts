@@ -41,7 +41,7 @@ const unreachableWaitMs = 5_000;
 const defaults = { addressPools: ['10.0.0.0/8'], subnetSize: 24, dataPathPort: 4789 } as const;
 
 /** Whether a log of several members can be opened as that of one. */
-const logGoesOnAlone: boolean = false;
+const logGoesOnAlone: boolean = true;
 
 const alreadyIn =
   'This node is already part of a swarm. Use "docker swarm leave" to leave this swarm and join another one.';

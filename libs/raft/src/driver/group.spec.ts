@@ -369,6 +369,24 @@ describe('raft: nodes of a group', function () {
     });
   });
 
+  it('one goes on alone after a majority is lost for good, with all that its log holds', async () => {
+    await group.bootstrap('a', 'b', 'c');
+    await propose(await group.leader(), 'before');
+    await same('all', 'a', 'b', 'c');
+    for (const id of ['a', 'b', 'c']) await group.get(id).node.stop();
+    group.members.delete('b');
+    group.members.delete('c');
+    group.overrides = { forceNewCluster: true };
+    const { node, ledger } = await group.start('a');
+    expect(node.members()).to.deep.equal([{ id: 'a', kind: 'voter' }]);
+    expect(ledger.lines).to.deep.equal(['before']);
+    await propose(group.get('a'), 'after');
+    group.overrides = {};
+    const again = await group.restart('a');
+    expect(again.ledger.lines).to.deep.equal(['before', 'after']);
+    expect(again.node.members()).to.deep.equal([{ id: 'a', kind: 'voter' }]);
+  });
+
   it('one whose disk fails stops with the reason, and the others go on', async () => {
     await group.bootstrap('a', 'b');
     const { openStorage } = await failingStorage();

@@ -6,7 +6,7 @@
 import { assertNever, describeError, EnxameError } from '#libs/model';
 import { emptyMembership, membersOf, votersOnly } from '../core/membership/membership.js';
 import { RaftCore } from '../core/raft-core.js';
-import type { Command, CoreStatus, Input, MemberId, Membership } from '../core/types.js';
+import type { Command, CoreStatus, Input, MemberId, Membership, Recovered } from '../core/types.js';
 import {
   defaultLimits,
   type Leadership,
@@ -17,11 +17,13 @@ import {
   type RaftMember,
   type RaftNode,
   type RaftNodeOptions,
+  type RaftSettings,
   type RaftStatus,
 } from '../port.js';
 import type { RaftStorage } from '../wal/storage.js';
 import { threadStorage } from '../wal/thread-storage.js';
 import type { WalContent } from '../wal/wal-content.js';
+import { goOnAlone } from './alone.js';
 import { Calls } from './calls.js';
 import { Proposer, type ProposalResult } from './proposer.js';
 import { Reader } from './reader.js';
@@ -54,6 +56,8 @@ class Driver implements RaftNode {
   /** Commands whose writes are under way, in order. */
   private waitingForDisk: DiskBound[] = [];
   private durableSequence = 0;
+  /** Called when a write has ended that the core did not ask for. */
+  private onFirstWrite: (() => void) | undefined;
 
   private readonly inputs: Input[] = [];
   private isStepping = false;
@@ -125,7 +129,8 @@ class Driver implements RaftNode {
   }
 
   private isAlone(): boolean {
-    const { id, origin } = this.options;
+    const { id, origin, forceNewCluster } = this.options;
+    if (forceNewCluster === true) return true;
     const { voters } = this.core?.status().membership ?? emptyMembership;
     if (voters.length > 0) return voters.length === 1 && voters[0] === id;
     // A new cluster's first entry is still on its way to the disk.
@@ -199,12 +204,25 @@ class Driver implements RaftNode {
     this.storage = storage;
     this.torn = content.torn;
     const snapshot = storage.newestSnapshot();
-    const recovered = recover(dir, snapshot?.meta, content);
+    const found = recover(dir, snapshot?.meta, content);
+    const recovered = this.options.forceNewCluster === true ? await this.goOnAlone(found) : found;
     this.replica.recover(snapshot);
     this.recoveredIndex = recovered.entries.at(-1)?.index ?? this.replica.lastApplied.index;
     this.snapshots.recovered(this.replica.lastApplied.index);
     const bootstrap = origin.kind === 'bootstrap' ? { bootstrap: votersOnly(origin.members) } : {};
     this.core = new RaftCore({ ...this.limits, id, ...bootstrap, random }, recovered);
+  }
+
+  /** On the disk before the core sees it: a crash in between begins again from what was there before. */
+  private async goOnAlone(found: Recovered): Promise<Recovered> {
+    const { recovered, batch } = goOnAlone(found, this.options.id);
+    const written = new Promise<void>((resolve, reject) => {
+      this.onFirstWrite = () => (this.failure === undefined ? resolve() : reject(this.failure));
+    });
+    this.storage?.append(batch, 0);
+    await written;
+    this.onFirstWrite = undefined;
+    return recovered;
   }
 
   async stop(): Promise<void> {
@@ -246,6 +264,16 @@ class Driver implements RaftNode {
       id,
       kind: membership.learners.includes(id) ? 'learner' : 'voter',
     }));
+  }
+
+  async adjust({ keys, ...limits }: RaftSettings): Promise<void> {
+    Object.assign(this.limits, limits);
+    const { keptSnapshots } = this.limits;
+    await this.storage?.adjust({ keptSnapshots, ...(keys === undefined ? {} : { keys }) });
+  }
+
+  async keyIdsInUse(): Promise<readonly string[]> {
+    return (await this.storage?.keyIdsInUse()) ?? [];
   }
 
   status(): RaftStatus {
@@ -315,6 +343,7 @@ class Driver implements RaftNode {
 
   private persisted(sequence: number): void {
     this.durableSequence = sequence;
+    this.onFirstWrite?.();
     // The list is in order of `afterPersist`: each command waits for all that was written before it.
     let ready = 0;
     while ((this.waitingForDisk[ready]?.afterPersist ?? Number.POSITIVE_INFINITY) <= sequence) ready++;
@@ -396,6 +425,7 @@ class Driver implements RaftNode {
   private fail(error: EnxameError): void {
     if (this.failure !== undefined) return;
     this.failure = error;
+    this.onFirstWrite?.();
     this.core = undefined;
     for (const stop of this.stoppers.splice(0)) stop();
     this.rejectAll(error);

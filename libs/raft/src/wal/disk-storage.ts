@@ -29,7 +29,7 @@ export class DiskStorage {
 
   private constructor(
     private readonly disk: Disk,
-    private readonly options: StorageOptions,
+    private options: StorageOptions,
     private owner: FileOwner,
     private readonly wal: Wal,
   ) {}
@@ -86,9 +86,10 @@ export class DiskStorage {
       case 'release':
         this.wal.release(request.index);
         return done;
-      case 'use-keys':
-        this.owner = { ...this.owner, keys: request.keys };
-        this.wal.useKeys(request.keys);
+      case 'adjust':
+        this.options = { ...this.options, ...request.options };
+        this.owner = ownerOf(this.options);
+        this.wal.useKeys(this.owner.keys);
         return done;
       case 'key-ids': {
         const ids = [...this.wal.keyIds(), ...snapshotKeyIds(this.disk, this.snapshots(), this.owner)];

@@ -15,7 +15,7 @@ export function localStorage(disk: Disk, schedule: (work: () => void) => void): 
       end: async () => undefined,
     };
     return {
-      storage: new QueuedStorage(channel, events, () => readNewestSnapshot(disk, options)),
+      storage: new QueuedStorage(channel, events, options, (now) => readNewestSnapshot(disk, now)),
       content: { ...found, entries: entries.take() },
     };
   };

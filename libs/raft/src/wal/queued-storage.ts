@@ -4,14 +4,15 @@
  */
 import { EnxameError } from '#libs/model';
 import type { Entry, SnapshotMeta } from '../core/types.js';
-import type { StorageKey } from './file-cipher.js';
 import { packBatch, type WalBatch } from './records.js';
 import type {
   RaftStorage,
   SnapshotReader,
   SnapshotWriter,
+  StorageAdjustment,
   StorageChannel,
   StorageEvents,
+  StorageOptions,
   StorageReply,
   StorageRequest,
   StoredSnapshot,
@@ -30,7 +31,8 @@ export class QueuedStorage implements RaftStorage {
   constructor(
     private readonly channel: StorageChannel,
     private readonly events: StorageEvents,
-    private readonly readNewest: () => StoredSnapshot | undefined,
+    private options: StorageOptions,
+    private readonly readNewest: (options: StorageOptions) => StoredSnapshot | undefined,
   ) {}
 
   append(batch: WalBatch, sequence: number): void {
@@ -52,7 +54,7 @@ export class QueuedStorage implements RaftStorage {
   }
 
   newestSnapshot(): StoredSnapshot | undefined {
-    return this.readNewest();
+    return this.readNewest(this.options);
   }
 
   async writeSnapshot(meta: SnapshotMeta, chunks: Iterable<Uint8Array>): Promise<void> {
@@ -113,8 +115,9 @@ export class QueuedStorage implements RaftStorage {
     };
   }
 
-  async useKeys(keys: readonly StorageKey[]): Promise<void> {
-    await this.request({ kind: 'use-keys', keys });
+  async adjust(options: StorageAdjustment): Promise<void> {
+    this.options = { ...this.options, ...options };
+    await this.request({ kind: 'adjust', options });
   }
 
   async keyIdsInUse(): Promise<readonly string[]> {

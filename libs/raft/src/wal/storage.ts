@@ -17,6 +17,8 @@ export interface StorageOptions {
   keys?: readonly StorageKey[];
 }
 
+export type StorageAdjustment = Partial<Pick<StorageOptions, 'keys' | 'keptSnapshots'>>;
+
 export interface StorageEvents {
   /** Every batch up to this sequence is durable. Not called from within `append`. */
   persisted(sequence: number): void;
@@ -45,8 +47,8 @@ export interface RaftStorage {
   openSnapshot(): Promise<SnapshotReader | undefined>;
   /** A snapshot from another member. */
   receiveSnapshot(meta: SnapshotMeta, id: string): Promise<SnapshotWriter>;
-  /** From now on the first of these keys encrypts. Earlier keys go along for as long as a file needs them. */
-  useKeys(keys: readonly StorageKey[]): Promise<void>;
+  /** From now on. Earlier keys go along for as long as a file needs them. */
+  adjust(options: StorageAdjustment): Promise<void>;
   /** Ids of the keys that files on the disk are encrypted with. */
   keyIdsInUse(): Promise<readonly string[]>;
   /** Waits for everything appended before. */
@@ -82,7 +84,7 @@ export interface SnapshotWriter {
 export type StorageRequest =
   | { kind: 'append'; batch: PackedBatch }
   | { kind: 'release'; index: number }
-  | { kind: 'use-keys'; keys: readonly StorageKey[] }
+  | { kind: 'adjust'; options: StorageAdjustment }
   | { kind: 'key-ids' }
   | { kind: 'snapshot-begin'; handle: number; meta: SnapshotMeta }
   | { kind: 'snapshot-write'; handle: number; number: number; chunks: readonly Uint8Array[] }

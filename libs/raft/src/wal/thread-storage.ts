@@ -16,7 +16,7 @@ export const threadStorage: OpenStorage = async (options, events) => {
     const { worker, content } = await startWorker(options);
     const channel = new ThreadChannel(worker, lock);
     return {
-      storage: new QueuedStorage(channel, events, () => readNewestSnapshot(nodeDisk, options)),
+      storage: new QueuedStorage(channel, events, options, (now) => readNewestSnapshot(nodeDisk, now)),
       content,
     };
   } catch (error) {

@@ -1,7 +1,7 @@
 /** What the rest of the agent tells the API about this node. */
 export interface NodeStatus {
-  /** `pending`: joining, or waiting for the cluster. */
-  state: 'inactive' | 'pending' | 'active' | 'error';
+  /** `pending`: joining, or waiting for the cluster; `locked`: its manager waits for `docker swarm unlock`. */
+  state: 'inactive' | 'pending' | 'active' | 'error' | 'locked';
   /** Why, for `error`. */
   error?: string;
   nodeId?: string;

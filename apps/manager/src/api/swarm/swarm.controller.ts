@@ -1,7 +1,7 @@
 /** `/swarm` where this node is a manager. Coming and leaving are the agent's routes. */
 import { queryFlag } from '#libs/docker-api';
 import { EnxameError, type Cluster, type ClusterStore, type SwarmSpec } from '#libs/model';
-import { makeJoinToken } from '#libs/pki';
+import { makeJoinToken, makeUnlockKey } from '#libs/pki';
 import { Body, Controller, Get, HttpCode, Inject, Post, Query } from '@nestjs/common';
 import { bodyOf } from '../edge/body.js';
 import { parseVersion } from '../edge/lookup.js';
@@ -22,15 +22,16 @@ export class SwarmController {
     return presentSwarm(this.store.view());
   }
 
-  /** Auto-lock does not exist yet, so there is never a key; that is what Docker answers then, too. */
+  /** Empty while autolock is off. */
   @Get('unlockkey')
   unlockKey(): unknown {
-    return { UnlockKey: '' };
+    return { UnlockKey: requireCluster(this.store.view()).unlockKey ?? '' };
   }
 
+  /** A locked manager answers this one elsewhere, before it has a store. */
   @Post('unlock')
   unlock(): never {
-    throw new EnxameError('not-implemented', 'docker swarm unlock (auto-lock) is not implemented yet');
+    throw new EnxameError('conflict', 'swarm is not locked');
   }
 
   @Post('update')
@@ -45,21 +46,25 @@ export class SwarmController {
     const cluster = requireCluster(this.store.view());
     if (cluster.version !== version) throw outOfSequence();
     checkSwarmSpec(spec, cluster);
-    if (queryFlag(flags, 'rotateManagerUnlockKey')) {
-      throw new EnxameError('not-implemented', 'rotateManagerUnlockKey (auto-lock) is not implemented yet');
-    }
     const joinTokens = {
       worker: queryFlag(flags, 'rotateWorkerToken') ? this.newToken(cluster) : cluster.joinTokens.worker,
       manager: queryFlag(flags, 'rotateManagerToken') ? this.newToken(cluster) : cluster.joinTokens.manager,
     };
+    const unlockKey = this.unlockKeyFor(spec, cluster, queryFlag(flags, 'rotateManagerUnlockKey'));
+    const fields = { spec, joinTokens, unlockKey };
     try {
       await this.store.propose([
-        { op: 'patch', table: 'clusters', id: cluster.id, fields: { spec, joinTokens }, ifVersion: version },
+        { op: 'patch', table: 'clusters', id: cluster.id, fields, ifVersion: version },
       ]);
     } catch (error) {
       if (error instanceof EnxameError && error.code === 'version-mismatch') throw outOfSequence(error);
       throw error;
     }
+  }
+
+  private unlockKeyFor(spec: SwarmSpec, cluster: Readonly<Cluster>, rotate: boolean): string {
+    if (spec.EncryptionConfig?.AutoLockManagers !== true) return '';
+    return cluster.unlockKey && !rotate ? cluster.unlockKey : makeUnlockKey(this.randomBytes(32));
   }
 
   private newToken(cluster: Readonly<Cluster>): string {
@@ -76,8 +81,6 @@ function checkSwarmSpec(spec: SwarmSpec, cluster: Readonly<Cluster>): void {
       "invalid Name: the name of a swarm cannot be changed from 'default'",
     );
   }
-  if (spec.EncryptionConfig?.AutoLockManagers === true)
-    throw missing('EncryptionConfig.AutoLockManagers (auto-lock)');
   const ca: Record<string, unknown> = { ...spec.CAConfig };
   if (Array.isArray(ca['ExternalCAs']) && ca['ExternalCAs'].length > 0) throw missing('CAConfig.ExternalCAs');
   if (ca['SigningCACert'] || ca['SigningCAKey'] || ca['ForceRotate'])
