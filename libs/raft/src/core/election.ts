@@ -48,8 +48,8 @@ export function onTimeoutNow(state: CoreState): void {
 
 /** A change of membership may still have to be applied; a leader that removed itself asks at just that moment. */
 export function takeOverWhenDue(state: CoreState): void {
-  if (state.takeoverTerm !== state.term || state.role !== 'follower' || !mayCampaign(state)) return;
-  campaign(state, { force: true });
+  const isIdle = state.role === 'follower' || state.role === 'pre-candidate';
+  if (state.takeoverTerm === state.term && isIdle && mayCampaign(state)) campaign(state, { force: true });
 }
 
 /** Nobody else could win or object: waiting for a timeout would only make things slower. */

@@ -363,6 +363,20 @@ describe('raft: thesis 3.10, leadership transfer', () => {
     ]);
   });
 
+  rule('the target takes over also when it has just begun to doubt the leader', (rules) => {
+    const member = new LoneCore({ term: 2 }, rules);
+    member.receive('m2', heartbeat(1, 0));
+    member.tick(10);
+    expect(member.core.status().role).to.equal('pre-candidate');
+    member.receive('m2', { kind: 'timeout-now', term: 2 });
+    expect(member.core.status()).to.deep.include({ role: 'candidate', term: 3 });
+  });
+
+  rule('an offer of an earlier term is no offer', (rules) => {
+    const member = new LoneCore({ term: 3 }, rules);
+    expect(member.receive('m2', { kind: 'timeout-now', term: 2 })).to.deep.equal([]);
+  });
+
   rule('ends when another term begins', (rules) => {
     const member = leader(rules);
     transfer(member, 'm2');
