@@ -34,16 +34,7 @@ describe('three managers', function () {
   });
   after(() => cluster.end());
 
-  async function allReachable(): Promise<void> {
-    for (const node of managers) {
-      await eventually(`three managers reachable on node ${node}`, 30_000, async () => {
-        const { body } = await cluster.ask<ApiNode[]>(node, 'GET', '/nodes', { waitMs: 6_000 });
-        const ready = body.filter(({ Status }) => Status.State === 'ready').length;
-        const reachable = body.filter(({ ManagerStatus }) => ManagerStatus?.Reachability === 'reachable');
-        return ready === 4 && reachable.length === 3;
-      });
-    }
-  }
+  const allReachable = (): Promise<void> => cluster.allReachable(managers, 4);
 
   const follower = async (): Promise<number> => {
     const leader = await cluster.leader(managers);
@@ -208,15 +199,14 @@ describe('three managers', function () {
     // An agent that was started in between has read the old configuration.
     const again = await eventually('the agent', 20_000, async () => cluster.agentPid(node));
     process.kill(again, 'SIGKILL');
-    await allReachable();
+    type Shown = ApiNode & { ManagerStatus?: { Addr: string } };
     for (const manager of managers) {
-      const { body } = await cluster.ask<(ApiNode & { ManagerStatus?: { Addr: string } })[]>(
-        manager,
-        'GET',
-        '/nodes',
-      );
-      expect(body.map(({ ManagerStatus }) => ManagerStatus?.Addr)).to.include(`${now}:2377`);
+      await eventually(`the new address on node ${manager}`, 30_000, async () => {
+        const { body } = await cluster.askManager<Shown[]>(manager, '/nodes');
+        return body.some(({ ManagerStatus }) => ManagerStatus?.Addr === `${now}:2377`);
+      });
     }
+    await allReachable();
   });
 
   it('a rolling update goes on over the death of the leader, without a failed request', async () => {

@@ -1,5 +1,5 @@
 /** How long a cluster of three managers takes no write after its leader was killed, seen by a client of a survivor. */
-import { eventually, TestCluster, type ApiNode } from '../harness/cluster.js';
+import { eventually, TestCluster } from '../harness/cluster.js';
 import { summarize } from './figures.js';
 
 const managers = [1, 2, 3] as const;
@@ -12,7 +12,7 @@ export async function benchFailover(): Promise<void> {
   try {
     await cluster.up();
     for (let kill = 0; kill < kills; kill++) {
-      await allReachable(cluster);
+      await cluster.allReachable(managers, managers.length);
       const leader = await cluster.leader(managers);
       const survivor = managers.find((node) => node !== leader)!;
       process.kill(cluster.managerPid(leader), 'SIGKILL');
@@ -40,15 +40,4 @@ async function write(cluster: TestCluster, node: number, Name: string): Promise<
   });
   // 409: an earlier try was written though its answer did not come.
   return status === 201 || status === 409;
-}
-
-async function allReachable(cluster: TestCluster): Promise<void> {
-  await eventually('three managers', 30_000, async () => {
-    for (const node of managers) {
-      const { body } = await cluster.ask<ApiNode[]>(node, 'GET', '/nodes', { waitMs: 10_000 });
-      const reachable = body.filter(({ ManagerStatus }) => ManagerStatus?.Reachability === 'reachable');
-      if (reachable.length < managers.length) return false;
-    }
-    return true;
-  });
 }

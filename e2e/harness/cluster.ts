@@ -187,24 +187,41 @@ export class TestCluster {
     node: number,
     method: string,
     path: string,
-    options: { body?: unknown; waitMs?: number } = {},
+    options: { body?: unknown; waitMs?: number; socketPath?: string } = {},
   ): Promise<{ status: number; body: T }> {
     const payload = options.body === undefined ? undefined : JSON.stringify(options.body);
     const waitMs = options.waitMs ?? 30_000;
+    const socketPath = options.socketPath ?? this.socketOf(node);
     return new Promise((resolve, reject) => {
-      const call = request(
-        { socketPath: this.socketOf(node), method, path, agent: false, timeout: waitMs },
-        (response) => {
-          text(response).then(
-            (body) => resolve({ status: response.statusCode ?? 0, body: parsed(body) as T }),
-            reject,
-          );
-        },
-      );
+      const call = request({ socketPath, method, path, agent: false, timeout: waitMs }, (response) => {
+        text(response).then(
+          (body) => resolve({ status: response.statusCode ?? 0, body: parsed(body) as T }),
+          reject,
+        );
+      });
       call.on('timeout', () => call.destroy(new Error(`${path}: no answer within ${waitMs} ms`)));
       call.on('error', reject);
       call.end(payload);
     });
+  }
+
+  /** Asks a node's own manager, where its agent would go on to another one. */
+  askManager<T>(node: number, path: string): Promise<{ status: number; body: T }> {
+    const socketPath = `/run/enxame/${this.name}/node-${node}/manager.sock`;
+    return this.ask(node, 'GET', path, { socketPath, waitMs: 10_000 });
+  }
+
+  /** Until each of these managers answers by itself and sees all of them, and all nodes are ready. */
+  async allReachable(managers: readonly number[], nodes: number): Promise<void> {
+    for (const node of managers) {
+      await eventually(`${managers.length} managers reachable on node ${node}`, 30_000, async () => {
+        const { status, body } = await this.askManager<ApiNode[]>(node, '/nodes');
+        if (status !== 200) return false;
+        const ready = body.filter(({ Status }) => Status.State === 'ready').length;
+        const reachable = body.filter(({ ManagerStatus }) => ManagerStatus?.Reachability === 'reachable');
+        return ready === nodes && reachable.length === managers.length;
+      });
+    }
   }
 
   /** Number of the node whose manager leads, as any of these nodes knows it. */

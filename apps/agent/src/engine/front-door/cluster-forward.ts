@@ -16,7 +16,6 @@ const notManager =
 const notInSwarm =
   'This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" to connect this node to swarm and try again.';
 
-/** A manager that was killed is back within a second. */
 const managerWaitMs = 3_000;
 const managerRetryMs = 50;
 const elsewhereConnectMs = 1_000;
@@ -69,29 +68,32 @@ export class ClusterForward {
    * Hands the exchange to the manager of this node or, while that one does not answer, to another manager of the
    * cluster: any of them can answer, and a client need not know which of them is up.
    */
-  async pass(exchange: Exchange): Promise<void> {
+  pass(exchange: Exchange): Promise<void> {
+    return this.#pass(exchange, {}, () => this.#passElsewhere(exchange));
+  }
+
+  /** For another manager: here or nowhere. */
+  passHere(exchange: Exchange, path: string): Promise<void> {
+    return this.#pass(exchange, { path }, () => Promise.resolve(false));
+  }
+
+  /** A manager that was killed is back soon: it gets a moment before its absence is told. */
+  async #pass(
+    exchange: Exchange,
+    options: { path?: string },
+    elsewhere: () => Promise<boolean>,
+  ): Promise<void> {
     this.requireManager();
     const giveUpAt = performance.now() + managerWaitMs;
     for (;;) {
       try {
-        return await proxyTo({ socketPath: this.#config.managerSocket }, exchange);
+        return await proxyTo({ socketPath: this.#config.managerSocket }, exchange, options);
       } catch (error) {
-        const isAway = isEnxameError(error) && error.code === 'unavailable' && !exchange.body.readableDidRead;
-        if (!isAway) throw this.#explained(error);
-        if (await this.#passElsewhere(exchange)) return;
+        if (!isAway(error, exchange)) throw this.#explained(error);
+        if (await elsewhere()) return;
         if (this.#failure() !== undefined || performance.now() >= giveUpAt) throw this.#explained(error);
         await sleep(managerRetryMs);
       }
-    }
-  }
-
-  /** For another manager: here or nowhere. */
-  async passHere(exchange: Exchange, path: string): Promise<void> {
-    this.requireManager();
-    try {
-      await proxyTo({ socketPath: this.#config.managerSocket }, exchange, { path });
-    } catch (error) {
-      throw this.#explained(error);
     }
   }
 
@@ -110,8 +112,7 @@ export class ClusterForward {
         await proxyTo(target, exchange, { path, connectWaitMs: elsewhereConnectMs });
         return true;
       } catch (error) {
-        const isAway = isEnxameError(error) && error.code === 'unavailable' && !exchange.body.readableDidRead;
-        if (!isAway) throw error;
+        if (!isAway(error, exchange)) throw error;
       }
     }
     return false;
@@ -153,4 +154,9 @@ export class ClusterForward {
   #failure(): ManagerFailure | undefined {
     return readManagerFailure(this.#config);
   }
+}
+
+/** Nobody took the request: it can be made again. */
+function isAway(error: unknown, exchange: Exchange): boolean {
+  return isEnxameError(error) && error.code === 'unavailable' && !exchange.body.readableDidRead;
 }
