@@ -253,4 +253,35 @@ describe('three managers', function () {
     console.log(`      update over a leader's death: ${result.sent} requests, ${result.failed} failed`);
     expect(result.failures).to.deep.equal([]);
   });
+
+  it('the last one of three goes on alone, at an address of its own', async () => {
+    for (const node of [1, 2]) {
+      // Its agent would start it again.
+      process.kill(cluster.agentPid(node), 'SIGSTOP');
+      process.kill(cluster.managerPid(node), 'SIGKILL');
+    }
+    const refused = await cluster.tryDocker(['service', 'ls'], { node: 3 });
+    expect(refused.stderr).to.contain('The swarm does not have a leader');
+    const before = cluster.addressOf(3);
+    const now = before.replace(/\.\d+$/, '.43');
+    const namespace = `enxame-${cluster.name}-node-3`;
+    command('ip', ['-n', namespace, 'addr', 'add', `${now}/24`, 'dev', 'eth0']);
+    const init = ['swarm', 'init', '--force-new-cluster', '--advertise-addr', now];
+    await cluster.docker(init, { node: 3, timeoutMs: 60_000 });
+    expect(await cluster.docker(['service', 'ls', '--format', '{{.Name}}'], { node: 3 })).to.contain('web');
+    type Shown = ApiNode & { ManagerStatus?: { Addr: string; Leader?: boolean } };
+    const nodes = (await cluster.ask<Shown[]>(3, 'GET', '/nodes')).body;
+    expect(nodes).to.have.length(4);
+    const left = nodes.flatMap(({ ManagerStatus }) => (ManagerStatus ? [ManagerStatus] : []));
+    expect(left).to.deep.equal([{ Leader: true, Reachability: 'reachable', Addr: `${now}:2377` }]);
+    // It leads as an ordinary manager from now on: others may join it.
+    const join = await cluster.docker(['swarm', 'join-token', '-q', 'manager'], { node: 3 });
+    for (const node of [1, 2]) process.kill(cluster.agentPid(node), 'SIGCONT');
+    await cluster.docker(['swarm', 'leave', '--force'], { node: 2, timeoutMs: 60_000 });
+    await cluster.docker(['swarm', 'join', '--token', join, `${now}:2377`], { node: 2, timeoutMs: 60_000 });
+    await eventually('two managers', 20_000, async () => {
+      const { body } = await cluster.ask<ApiNode[]>(2, 'GET', '/nodes');
+      return body.filter(({ ManagerStatus }) => ManagerStatus?.Reachability === 'reachable').length === 2;
+    });
+  });
 });

@@ -213,7 +213,7 @@ export class ClusterMember {
 }
 
 /** All that a manager of this node writes. */
-const managerState = ['raft', 'raft-id', 'manager.json', storageKeysFile] as const;
+const managerState = ['raft', 'raft-id', 'raft-peers.json', 'manager.json', storageKeysFile] as const;
 
 function hasManagerState(stateDir: string): boolean {
   return managerState.some((name) => existsSync(join(stateDir, name)));

@@ -40,13 +40,12 @@ const readyWaitMs = 20_000;
 const unreachableWaitMs = 5_000;
 const defaults = { addressPools: ['10.0.0.0/8'], subnetSize: 24, dataPathPort: 4789 } as const;
 
-/** Whether a log of several members can be opened as that of one. */
-const logGoesOnAlone: boolean = true;
-
 const alreadyIn =
   'This node is already part of a swarm. Use "docker swarm leave" to leave this swarm and join another one.';
 const notManager =
   'This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" to connect this node to swarm and try again.';
+const locked =
+  'Swarm is encrypted and locked. Please unlock it first or use `--force` to ignore this message.';
 const joinGoesOn =
   'Timeout was reached before node joined. The attempt to join the swarm will continue in the background. Use the "docker info" command to see the current swarm status of your node.';
 
@@ -148,6 +147,7 @@ export class Swarm {
     return this.#inTurn(async () => {
       const { state, role } = this.status();
       if (state === 'inactive') throw new EnxameError('not-manager', notInSwarm);
+      if (state === 'locked' && !force) throw new EnxameError('not-manager', locked);
       if (role === 'manager' && !force) {
         throw new EnxameError('not-manager', leaveWarning(await this.#options.managerApi.countManagers()));
       }
@@ -251,12 +251,6 @@ export class Swarm {
   async #forceNewCluster(request: SwarmInitDto): Promise<string> {
     const { manager } = this.#options;
     if (this.status().role !== 'manager') throw new EnxameError('not-manager', notManager);
-    if (!logGoesOnAlone) {
-      throw new EnxameError(
-        'not-implemented',
-        'docker swarm init --force-new-cluster is not implemented yet',
-      );
-    }
     const { address, port } = this.#clusterAddress(request, this.#state.address);
     const before = this.#member;
     before?.stop();
