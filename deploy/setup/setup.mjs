@@ -21,6 +21,7 @@ import {
 } from 'node:fs';
 import { basename, delimiter, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { provideClients } from './clients.mjs';
 import { benchPackages, benchTools, runtimePackages, testPackages, testTools } from './packages.mjs';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
@@ -195,6 +196,9 @@ function buildDemoImage() {
 const steps = [
   ['Debian packages', () => installDebianPackages(packages)],
   ...(tools.length > 0 ? [['programs for tests', provideTools]] : []),
+  ...(forTests
+    ? [['clients for tests', () => provideClients(join(buildDir, 'tools', 'clients'), aptUpdate)]]
+    : []),
   ['npm packages', installNpmPackages],
   ['C programs', buildNative],
   ['TypeScript', buildTypeScript],

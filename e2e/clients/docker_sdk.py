@@ -127,7 +127,7 @@ def exec_in_a_container():
         assert result.output == b"1000\n"
         result = box.exec_run("pwd", workdir="/tmp")
         assert result.output == b"/tmp\n"
-        result = box.exec_run("printenv A", environment={"A": "b"})
+        result = box.exec_run(["sh", "-c", "echo $A"], environment={"A": "b"})
         assert result.output == b"b\n"
         chunks = box.exec_run(["sh", "-c", "echo 1; echo 2"], stream=True).output
         assert b"".join(chunks) == b"1\n2\n"

@@ -36,7 +36,7 @@ struct setup {
   int terminal;
   bool has_interfaces;
   bool has_cgroups;
-  /* Binds that go on sharing mounts with the node, by operation; NULL when there are none. */
+  /* Binds that share mounts with the node or come from another container, by operation; NULL when there are none. */
   int *shared;
 };
 
@@ -137,12 +137,16 @@ static int pivot(struct setup *setup, const struct operation *operation, struct 
   return pivot_into(setup->root, operation->pivot_root.read_only != 0, err);
 }
 
-/* A mount is a peer of the node's only as long as nothing has cut the new namespace off, so these are taken first. */
+/*
+ * A mount is a peer of the node's only as long as nothing has cut the new namespace off, and another namespace is left
+ * for the root of this one, so these are taken first.
+ */
 static int take_shared_binds(struct setup *setup, struct error *err) {
   const struct plan *plan = setup->plan;
   for (uint32_t i = 0; i < plan->count; i++) {
     const struct operation *operation = &plan->operations[i];
-    if (operation->kind != OP_BIND || operation->bind.propagation == PROPAGATION_PRIVATE) continue;
+    if (operation->kind != OP_BIND) continue;
+    if (operation->bind.propagation == PROPAGATION_PRIVATE && !*operation->bind.mount_namespace) continue;
     if (!setup->shared) {
       setup->shared = malloc(plan->count * sizeof *setup->shared);
       if (!setup->shared) return fail(err, ENOMEM, "take shared binds");

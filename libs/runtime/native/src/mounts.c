@@ -5,6 +5,7 @@
 #include "paths.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -86,7 +87,7 @@ static int change_mount(int mount, uint64_t attributes, uint64_t propagation, bo
   return mount_setattr(mount, "", AT_EMPTY_PATH | (recursive ? AT_RECURSIVE : 0), &change, sizeof change);
 }
 
-int clone_bind_source(const struct operation *operation, struct error *err) {
+static int clone_source(const struct operation *operation, struct error *err) {
   const char *path = operation->bind.source;
   autoclose int source = open(path, O_PATH | O_CLOEXEC);
   if (source < 0) return fail(err, errno, "bind source path %s", path);
@@ -99,6 +100,23 @@ int clone_bind_source(const struct operation *operation, struct error *err) {
   }
   int mount = clone_mount(source, operation->bind.recursive != 0);
   return mount >= 0 ? mount : fail(err, errno, "bind %s", path);
+}
+
+/*
+ * A mount can be cloned only by who is in its namespace, so this process goes there for the moment. What it opens there
+ * is found from that namespace's root: no link of the other container leads to the node.
+ */
+int clone_bind_source(const struct operation *operation, struct error *err) {
+  if (!*operation->bind.mount_namespace) return clone_source(operation, err);
+  autoclose int own = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
+  autoclose int theirs = open(operation->bind.mount_namespace, O_RDONLY | O_CLOEXEC);
+  if (own < 0 || theirs < 0) return fail(err, errno, "open %s", operation->bind.mount_namespace);
+  if (setns(theirs, CLONE_NEWNS) < 0) return fail(err, errno, "enter %s", operation->bind.mount_namespace);
+  int mount = clone_source(operation, err);
+  if (setns(own, CLONE_NEWNS) == 0) return mount;
+  int code = errno;
+  close_descriptor(&mount);
+  return fail(err, code, "come back from %s", operation->bind.mount_namespace);
 }
 
 static int set_propagation(int mount, const struct operation *operation) {

@@ -3,7 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-enum { OPERATIONS_MAX = 4096, LIST_ITEMS_MAX = 65536, FIELDS_MAX = 8 };
+enum { OPERATIONS_MAX = 4096, LIST_ITEMS_MAX = 65536, FIELDS_MAX = 9 };
 
 enum field_type { FIELD_NONE, STRING, NUMBER, STRINGS, BYTES };
 
@@ -40,7 +40,8 @@ static const struct field operation_fields[OP_KIND_END][FIELDS_MAX] = {
                   FIELD(NUMBER, mount.attributes), FIELD(STRINGS, mount.options)},
     [OP_BIND] = {FIELD(STRING, bind.source), FIELD(STRING, bind.target), FIELD(NUMBER, bind.recursive),
                  FIELD(NUMBER, bind.attributes), FIELD(NUMBER, bind.propagation),
-                 FIELD(NUMBER, bind.propagation_recursive), FIELD(STRING, bind.subpath)},
+                 FIELD(NUMBER, bind.propagation_recursive), FIELD(STRING, bind.subpath),
+                 FIELD(STRING, bind.mount_namespace)},
     [OP_DEVICE] = {FIELD(STRING, device.path), FIELD(NUMBER, device.type), FIELD(NUMBER, device.major),
                    FIELD(NUMBER, device.minor), FIELD(NUMBER, device.mode), FIELD(NUMBER, device.uid),
                    FIELD(NUMBER, device.gid)},

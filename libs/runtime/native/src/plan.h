@@ -85,7 +85,7 @@ struct operation {
     struct { struct strings lower; const char *upper, *work, *mount_point; struct strings options; } overlay;
     struct { const char *source, *mount_point; } bind_root;
     struct { const char *type, *source, *target; int64_t attributes; struct strings options; } mount;
-    struct { const char *source, *target; int64_t recursive, attributes, propagation /* enum propagation */, propagation_recursive; const char *subpath; } bind;
+    struct { const char *source, *target; int64_t recursive, attributes, propagation /* enum propagation */, propagation_recursive; const char *subpath, *mount_namespace; } bind;
     struct { const char *path; int64_t type, major, minor, mode, uid, gid; } device;
     struct { const char *path, *target; } symlink;
     struct { const char *path; int64_t mode, uid, gid; } directory;

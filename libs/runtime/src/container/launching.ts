@@ -76,9 +76,9 @@ function runningPid(world: ContainerWorld, id: ContainerId): number | undefined 
 async function sharedPlaces(world: ContainerWorld, config: ContainerConfig): Promise<SharedPlaces> {
   const { ipc } = config.namespaces ?? {};
   const devices = config.security.privileged ? { devices: await nodeDevices() } : {};
-  if (ipc === 'host') return { ...devices, shmSource: '/dev/shm' };
+  if (ipc === 'host') return { ...devices, shm: {} };
   const pid = typeof ipc === 'object' ? runningPid(world, ipc.container) : undefined;
-  return pid === undefined ? devices : { ...devices, shmSource: `/proc/${pid}/root/dev/shm` };
+  return pid === undefined ? devices : { ...devices, shm: { mountNamespace: `/proc/${pid}/ns/mnt` } };
 }
 
 /** A plan that its agent sent just before it died may be executed only now. */

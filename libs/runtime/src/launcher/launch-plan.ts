@@ -220,6 +220,8 @@ export interface BindMount {
   source: string;
   /** A place below `source`, resolved without leaving it. */
   subpath?: string;
+  /** `/proc/PID/ns/mnt` of the container whose path `source` is. Absent: the node's. */
+  mountNamespace?: string;
   target: string;
   recursive: boolean;
   flags: readonly MountFlag[];

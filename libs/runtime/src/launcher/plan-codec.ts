@@ -103,6 +103,7 @@ const table: Table = {
       propagationKinds[o.propagation],
       truth(o.propagation.startsWith('r')),
       o.subpath ?? '',
+      o.mountNamespace ?? '',
     ],
   },
   device: {

@@ -18,8 +18,8 @@ export interface NameFilePaths {
 }
 
 export interface SharedPlaces {
-  /** Folder of the node that is /dev/shm; absent: a tmpfs of the container's own. */
-  shmSource?: string;
+  /** What is /dev/shm: the node's, or that of a container by its `/proc/PID/ns/mnt`. Absent: a tmpfs of its own. */
+  shm?: { mountNamespace?: string };
   /** More device nodes, for privileged containers: all of the node's. */
   devices?: readonly Device[];
 }
@@ -30,7 +30,7 @@ export function planMounts(
   cgroup: CgroupPlan,
   places: SharedPlaces & { nameFiles: NameFilePaths },
 ): LaunchOperation[] {
-  const { nameFiles, shmSource, devices = [] } = places;
+  const { nameFiles, shm, devices = [] } = places;
   const { privileged } = config.security;
   const asked = new Set(config.mounts.map((mount) => trimmed(mount.target)));
   const isFree = (mount: { target: string }): boolean => !asked.has(mount.target);
@@ -42,8 +42,8 @@ export function planMounts(
   return [
     ...defaultMounts({ shmBytes: config.shmBytes, privileged })
       .filter(isFree)
-      .filter(({ target }) => shmSource === undefined || target !== shmPath),
-    ...(shmSource !== undefined && isFree({ target: shmPath }) ? [bind(shmSource, shmPath)] : []),
+      .filter(({ target }) => shm === undefined || target !== shmPath),
+    ...(shm !== undefined && isFree({ target: shmPath }) ? [{ ...bind(shmPath, shmPath), ...shm }] : []),
     ...cgroupMounts(cgroup, privileged),
     ...defaultDevices,
     ...[...devices, ...(config.devices ?? []).map(deviceOf)].filter(isNoDefault),

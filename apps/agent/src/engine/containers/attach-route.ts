@@ -5,6 +5,7 @@ import { existingContainer } from './container-lookup.js';
 import type { ContainerRouteDependencies } from './dependencies.js';
 import { parseDetachKeys } from './detach-keys.js';
 import { drained, frameLines } from './log-frames.js';
+import { letHeadArrive } from './slow-heads.js';
 import { bridge } from './stream-bridge.js';
 
 export function attachRoute({ runtime, log }: ContainerRouteDependencies): Route {
@@ -30,6 +31,7 @@ export function attachRoute({ runtime, log }: ContainerRouteDependencies): Route
         config.tty ? 'application/vnd.docker.raw-stream' : 'application/vnd.docker.multiplexed-stream',
       );
       connection.on('error', () => connection.destroy());
+      if (queryFlag(query, 'logs')) await letHeadArrive(request);
       if (queryFlag(query, 'logs')) {
         for await (const lines of runtime.logs(config.id, { follow: false, stdout, stderr })) {
           const bytes = frameLines(lines, config.tty);

@@ -8,6 +8,7 @@ import { parseDetachKeys } from './detach-keys.js';
 import type { ExecEntry } from './exec-table.js';
 import { ExecCreateDto, ExecStartDto } from './exec.dto.js';
 import { sizeOf } from './lifecycle-routes.js';
+import { letHeadArrive } from './slow-heads.js';
 import { bridge } from './stream-bridge.js';
 
 export function execRoutes(deps: ContainerRouteDependencies): Route[] {
@@ -68,11 +69,12 @@ export function execRoutes(deps: ContainerRouteDependencies): Route[] {
           return response.empty(200);
         }
         requireStartable(deps, entry);
-        // The head goes first, as Docker's does: some clients lose what comes in one piece with it.
+        // The head goes first, as Docker's does.
         const connection = response.hijack(
           tty ? 'application/vnd.docker.raw-stream' : 'application/vnd.docker.multiplexed-stream',
         );
         connection.on('error', () => connection.destroy());
+        await letHeadArrive(request);
         const started = await startOrSay(deps, entry, options);
         if (typeof started === 'string') {
           connection.end(tty ? `${started}\r\n` : multiplexFrame(2, Buffer.from(`${started}\n`)));

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { PassThrough, Readable } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
 import { extract, pack, type Header } from 'tar-stream';
-import { RuntimeFixture } from '../../../../../../libs/runtime/src/runtime-fixture.js';
+import { eventually, RuntimeFixture } from '../../../../../../libs/runtime/src/runtime-fixture.js';
 import { changesOf, type Change } from './changes.js';
 import { packTree } from './pack-tree.js';
 import { goFileMode } from './path-stat.js';
@@ -37,6 +37,7 @@ async function packed(root: string, path: string, as: string): Promise<Buffer> {
   const tree = new RootedTree(root);
   try {
     const from = tree.locate(path, { follow: false }) as Located & { stats: Stats };
+    if (from.stats === undefined) return Buffer.alloc(0);
     const to = new PassThrough();
     const [tar] = await Promise.all([
       buffer(to),
@@ -225,8 +226,7 @@ describe('changes of a container on the real kernel', function () {
         const tar = await packed(root, '/tmp/note', 'note');
         return (await listed(tar))[0]?.[2] ?? '';
       });
-    while ((await note()) === '') continue;
-    expect(await note()).to.equal('now\n');
+    await eventually('the note', async () => (await note()) === 'now\n');
     await fixture.runtime.stop(id, { graceMs: 0 });
     expect(await note()).to.equal('now\n');
     // An agent that dies in the middle leaves the held process; the next one ends it before it does anything else.
