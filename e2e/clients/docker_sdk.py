@@ -23,6 +23,13 @@ def run(command, **options):
     return client.containers.run(IMAGE, command, **options)
 
 
+def forget(image):
+    try:
+        client.images.remove(image, force=True)
+    except errors.ImageNotFound:
+        pass
+
+
 @case
 def ping_version_info():
     assert client.ping()
@@ -424,7 +431,7 @@ def commit():
         assert image.attrs["Comment"] == "a note" and image.attrs["Author"] == "py"
     finally:
         box.remove()
-        client.images.remove("py-commit:1", force=True)
+        forget("py-commit:1")
 
 
 @case
@@ -435,7 +442,7 @@ def build():
         assert client.containers.run("py-build:1", remove=True) == b"built\n"
         assert image.labels == {"suite": "py"}
     finally:
-        client.images.remove("py-build:1", force=True)
+        forget("py-build:1")
 
 
 @case

@@ -35,6 +35,7 @@ import { describeAtPeers, describeRemote, type RemoteDescription } from './regis
 import { registryDispatcher, type RegistryOptions } from './registry/endpoint.js';
 import { pullImage, type PullContext } from './registry/pull.js';
 import { pushImage } from './registry/push.js';
+import { checkLogin, type LoginRequest } from './registry/login.js';
 import { searchRegistry, type SearchRequest } from './registry/search.js';
 import { SharedWork } from './registry/shared-work.js';
 import { unpackLayer, type StorageParts } from './store/assembly.js';
@@ -211,6 +212,10 @@ class DiskImageStore implements ImageStore {
         await this.collect(lease.release());
       }
     }
+  }
+
+  checkLogin(request: LoginRequest): Promise<void> {
+    return checkLogin(this.context, request);
   }
 
   search(request: SearchRequest): Promise<SearchResult[]> {

@@ -171,6 +171,8 @@ export interface ImageStore {
     reference: string,
     options: { auth?: RegistryAuth; progress?: (line: Progress) => void; signal?: AbortSignal },
   ): Promise<void>;
+  /** Asks a registry whether it takes a name and a password: `unauthorized` when it does not. */
+  checkLogin(request: { server: string; auth: RegistryAuth; signal?: AbortSignal }): Promise<void>;
   /** Repositories whose name holds the term's words, in the registry the term begins with. */
   search(request: {
     term: string;

@@ -4,6 +4,7 @@
  */
 import type { ContainerId, ContainerInterface } from '#libs/model';
 import type { Readable, Writable } from 'node:stream';
+import type { UsageDetail } from './cgroup/cgroup-files.js';
 import type { MountFlag } from './launcher/launch-plan.js';
 
 export interface ContainerConfig {
@@ -306,6 +307,10 @@ export interface ContainerStats {
   memoryLimitBytes: number;
   memoryInactiveFileBytes: number;
   pids: number;
+  /** Absent: no limit. */
+  pidsLimit?: number;
+  /** What only some clients look at, as the kernel has it. */
+  detail?: UsageDetail;
   network: Record<
     string,
     { receivedBytes: number; sentBytes: number; receivedPackets: number; sentPackets: number }

@@ -11,7 +11,7 @@ import { DefaultNetwork } from './containers/default-network.js';
 import { createContainerEngine } from './containers/index.js';
 import type { Notify } from './containers/notices.js';
 import { buildRoutes } from './build/index.js';
-import { distributionRoutes, imageRoutes } from './images/index.js';
+import { distributionRoutes, imageRoutes, loginRoute } from './images/index.js';
 import { dfRoute } from './usage/df-route.js';
 import type { NodeCounts } from './system/node-status.js';
 
@@ -54,6 +54,7 @@ export function engineRoutes(options: EngineOptions): Engine {
   return {
     routes: [
       ...containers.routes,
+      loginRoute(images),
       dfRoute({ runtime, images, volumes, nowMs }),
       ...imageRoutes({
         images,

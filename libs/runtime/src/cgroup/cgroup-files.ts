@@ -18,6 +18,18 @@ export interface CgroupUsage {
   memoryLimitBytes?: number;
   memoryInactiveFileBytes: number;
   pids: number;
+  /** Absent: no limit. */
+  pidsLimit?: number;
+  detail: UsageDetail;
+}
+
+/** What only some clients look at, as the kernel has it. */
+export interface UsageDetail {
+  memory: Record<string, number>;
+  memoryPeakBytes?: number;
+  memoryFailures?: number;
+  cpuPerProcessor?: number[];
+  throttling: { periods: number; throttledPeriods: number; throttledNanoseconds: number };
 }
 
 /**
@@ -82,15 +94,21 @@ async function readUsageV1(
 ): Promise<CgroupUsage> {
   const file = (mount: string | undefined, name: string): Promise<string> =>
     mount === undefined ? Promise.resolve('') : readOrEmpty(join(mount, path, name));
-  const [total, user, system, memory, limit, stat, pids] = await Promise.all([
-    file(mounts.cpuacct, 'cpuacct.usage'),
-    file(mounts.cpuacct, 'cpuacct.usage_user'),
-    file(mounts.cpuacct, 'cpuacct.usage_sys'),
-    file(mounts.memory, 'memory.usage_in_bytes'),
-    file(mounts.memory, 'memory.limit_in_bytes'),
-    file(mounts.memory, 'memory.stat'),
-    file(mounts.pids, 'pids.current'),
-  ]);
+  const [total, user, system, memory, limit, stat, pids, pidsMax, peak, failures, each, cpu] =
+    await Promise.all([
+      file(mounts.cpuacct, 'cpuacct.usage'),
+      file(mounts.cpuacct, 'cpuacct.usage_user'),
+      file(mounts.cpuacct, 'cpuacct.usage_sys'),
+      file(mounts.memory, 'memory.usage_in_bytes'),
+      file(mounts.memory, 'memory.limit_in_bytes'),
+      file(mounts.memory, 'memory.stat'),
+      file(mounts.pids, 'pids.current'),
+      file(mounts.pids, 'pids.max'),
+      file(mounts.memory, 'memory.max_usage_in_bytes'),
+      file(mounts.memory, 'memory.failcnt'),
+      file(mounts.cpuacct, 'cpuacct.usage_percpu'),
+      file(mounts.cpu, 'cpu.stat'),
+    ]);
   const limitBytes = Number(limit);
   return {
     cpuNanoseconds: Number(total),
@@ -100,17 +118,30 @@ async function readUsageV1(
     ...(limitBytes > 0 && limitBytes < unlimitedFrom ? { memoryLimitBytes: limitBytes } : {}),
     memoryInactiveFileBytes: keyedNumber(stat, 'total_inactive_file'),
     pids: Number(pids),
+    ...pidsLimitOf(pidsMax),
+    detail: {
+      memory: keyedNumbers(stat),
+      memoryPeakBytes: Number(peak),
+      memoryFailures: Number(failures),
+      cpuPerProcessor: each.trim().split(/\s+/).map(Number),
+      throttling: {
+        periods: keyedNumber(cpu, 'nr_periods'),
+        throttledPeriods: keyedNumber(cpu, 'nr_throttled'),
+        throttledNanoseconds: keyedNumber(cpu, 'throttled_time'),
+      },
+    },
   };
 }
 
 async function readUsageV2(directory: string): Promise<CgroupUsage> {
   const file = (name: string): Promise<string> => readOrEmpty(join(directory, name));
-  const [cpu, memory, limit, stat, pids] = await Promise.all([
+  const [cpu, memory, limit, stat, pids, pidsMax] = await Promise.all([
     file('cpu.stat'),
     file('memory.current'),
     file('memory.max'),
     file('memory.stat'),
     file('pids.current'),
+    file('pids.max'),
   ]);
   const limitBytes = Number(limit.trim() === 'max' ? 0 : limit);
   return {
@@ -121,6 +152,15 @@ async function readUsageV2(directory: string): Promise<CgroupUsage> {
     ...(limitBytes > 0 ? { memoryLimitBytes: limitBytes } : {}),
     memoryInactiveFileBytes: keyedNumber(stat, 'inactive_file'),
     pids: Number(pids),
+    ...pidsLimitOf(pidsMax),
+    detail: {
+      memory: keyedNumbers(stat),
+      throttling: {
+        periods: keyedNumber(cpu, 'nr_periods'),
+        throttledPeriods: keyedNumber(cpu, 'nr_throttled'),
+        throttledNanoseconds: keyedNumber(cpu, 'throttled_usec') * 1_000,
+      },
+    },
   };
 }
 
@@ -213,6 +253,17 @@ async function readOrEmpty(path: string): Promise<string> {
     if (isMissing(error) || errorCode(error) === 'ENODEV') return '';
     throw error;
   }
+}
+
+function pidsLimitOf(text: string): { pidsLimit?: number } {
+  const limit = Number(text);
+  return text.trim() !== '' && Number.isFinite(limit) ? { pidsLimit: limit } : {};
+}
+
+function keyedNumbers(text: string): Record<string, number> {
+  return Object.fromEntries(
+    [...text.matchAll(/^(\S+) (\d+)$/gm)].map(([, key = '', value]) => [key, Number(value)]),
+  );
 }
 
 function keyedNumber(text: string, key: string): number {

@@ -67,14 +67,17 @@ describe('small readings', () => {
       { stream: 'stdout', time, data: Buffer.from('a\n') },
       { stream: 'stderr', time, data: Buffer.from('bee') },
     ] as const;
-    const none = { timestamps: false, details: false };
-    const show = (tty: boolean, options: typeof none): string =>
+    const none = { timestamps: false, details: false, attributes: {} };
+    const show = (tty: boolean, options: typeof none & { attributes: Record<string, string> }): string =>
       frameLines(lines, tty, linePrefix(options)).toString('latin1');
     expect(show(true, none)).to.equal('a\nbee');
     expect(show(false, none)).to.equal('\x01\0\0\0\0\0\0\x02a\n\x02\0\0\0\0\0\0\x03bee');
-    expect(show(true, { timestamps: true, details: true })).to.equal(`${time}  a\n${time}  bee`);
-    expect(show(false, { timestamps: false, details: true })).to.equal(
+    expect(show(true, { ...none, timestamps: true, details: true })).to.equal(`${time}  a\n${time}  bee`);
+    expect(show(false, { ...none, details: true })).to.equal(
       '\x01\0\0\0\0\0\0\x03 a\n\x02\0\0\0\0\0\0\x04 bee',
+    );
+    expect(show(true, { ...none, details: true, attributes: { b: 'x y', c: '1' } })).to.equal(
+      'b=x+y,c=1 a\nb=x+y,c=1 bee',
     );
   });
   it('keeps the processes of a container', () => {

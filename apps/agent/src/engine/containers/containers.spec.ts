@@ -42,6 +42,10 @@ describe('container routes', function () {
         find: (reference) => (['box:1', image.id].includes(reference) ? (image as never) : undefined),
         rootLayers: async () => [fixture.layer],
         list: () => [image as never],
+        work: () => {
+          throw new Error('no images are made here');
+        },
+        tag: async () => undefined,
       },
       notify: () => undefined,
       nowMs: () => Date.now(),

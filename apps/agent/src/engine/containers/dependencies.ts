@@ -7,7 +7,7 @@ import type { Notify } from './notices.js';
 /** What the container, exec and volume routes of a node work with. */
 export interface ContainerRouteDependencies {
   runtime: ContainerRuntime;
-  images: Pick<ImageStore, 'find' | 'rootLayers' | 'list'>;
+  images: Pick<ImageStore, 'find' | 'rootLayers' | 'list' | 'work' | 'tag'>;
   volumes: VolumeStore;
   execs: ExecTable;
   /** Where `docker run` puts a container. Absent: only the networks `none` and `host` are there. */

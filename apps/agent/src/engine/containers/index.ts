@@ -2,7 +2,8 @@
 import type { Route } from '#libs/docker-api';
 import type { ContainerId } from '#libs/model';
 import { archiveRoutes } from './archive/archive-routes.js';
-import { attachRoute } from './attach-route.js';
+import { commitRoute } from './archive/commit-route.js';
+import { attachRoutes } from './attach-route.js';
 import { AutoRemover } from './auto-remover.js';
 import { changeRoutes } from './change-routes.js';
 import { findContainer } from './container-lookup.js';
@@ -78,7 +79,8 @@ export function containerRoutes(deps: ContainerRouteDependencies, remover: AutoR
     ...lifecycleRoutes(deps, remover),
     ...changeRoutes(deps, remover),
     ...archiveRoutes(deps),
-    attachRoute(deps),
+    commitRoute(deps),
+    ...attachRoutes(deps),
     logRoute(deps),
     ...execRoutes(deps),
     statsRoute(deps),

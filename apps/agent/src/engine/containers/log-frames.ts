@@ -6,12 +6,26 @@ const frameHeaderBytes = 8;
 
 export type LinePrefix = (line: LogLine) => string;
 
-/** What `timestamps` and `details` put before a line; undefined: nothing. */
-export function linePrefix(options: { timestamps: boolean; details: boolean }): LinePrefix | undefined {
-  // Log options that would add attributes to a line are not available: details are an empty list of them.
-  const details = options.details ? ' ' : '';
+/** What `timestamps` and `details` put before a line; undefined: nothing. Always ASCII. */
+export function linePrefix(options: {
+  timestamps: boolean;
+  details: boolean;
+  /** What log options add to every line. */
+  attributes: Readonly<Record<string, string>>;
+}): LinePrefix | undefined {
+  const attributes = Object.entries(options.attributes)
+    .map(([name, value]) => `${queryEscape(name)}=${queryEscape(value)}`)
+    .join(',');
+  const details = options.details ? `${attributes} ` : '';
   if (options.timestamps) return (line) => `${line.time} ${details}`;
   return options.details ? () => details : undefined;
+}
+
+/** As Go's url.QueryEscape. */
+function queryEscape(text: string): string {
+  return encodeURIComponent(text)
+    .replace(/%20/g, '+')
+    .replace(/[!'()*]/g, (letter) => `%${letter.charCodeAt(0).toString(16).toUpperCase()}`);
 }
 
 /** Raw with a terminal, else a frame of the multiplexed stream for each line. */

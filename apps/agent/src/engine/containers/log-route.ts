@@ -4,6 +4,7 @@ import { EnxameError } from '#libs/model';
 import { existingContainer } from './container-lookup.js';
 import type { ContainerRouteDependencies } from './dependencies.js';
 import { drained, frameLines, linePrefix } from './log-frames.js';
+import { logAttributes } from './request/log-options.js';
 
 export function logRoute({ runtime }: ContainerRouteDependencies): Route {
   return {
@@ -16,6 +17,9 @@ export function logRoute({ runtime }: ContainerRouteDependencies): Route {
       const stderr = queryFlag(query, 'stderr');
       if (!stdout && !stderr) {
         throw new EnxameError('invalid-argument', 'Bad parameters: you must choose at least one stream');
+      }
+      if (state.config.log.driver === 'none') {
+        throw new EnxameError('not-implemented', 'configured logging driver does not support reading');
       }
       const sinceNano = parseTimestamp(query.get('since'), 'since');
       const untilNano = parseTimestamp(query.get('until'), 'until');
@@ -34,6 +38,7 @@ export function logRoute({ runtime }: ContainerRouteDependencies): Route {
       const prefix = linePrefix({
         timestamps: queryFlag(query, 'timestamps'),
         details: queryFlag(query, 'details'),
+        attributes: logAttributes(state.config),
       });
       for await (const lines of batches) {
         if (!output.write(frameLines(lines, state.config.tty, prefix))) await drained(output, request.signal);

@@ -90,7 +90,10 @@ function presentStats(
     ...identity,
     read: read(now),
     preread: read(before),
-    pids_stats: stats === undefined ? {} : { current: stats.pids, ...pidsLimit(state) },
+    pids_stats:
+      stats === undefined
+        ? {}
+        : { current: stats.pids, ...(stats.pidsLimit === undefined ? {} : { limit: stats.pidsLimit }) },
     blkio_stats: {
       io_service_bytes_recursive: null,
       io_serviced_recursive: null,
@@ -111,13 +114,13 @@ function presentStats(
   };
 }
 
-function pidsLimit(state: ContainerState): { limit?: number } {
-  const { pids } = state.config.resources;
-  return pids ? { limit: pids } : {};
-}
-
 function presentCpu(sampled: Sample | undefined): Record<string, unknown> {
-  const throttling = { periods: 0, throttled_periods: 0, throttled_time: 0 };
+  const detail = sampled?.stats.detail;
+  const throttling = {
+    periods: detail?.throttling.periods ?? 0,
+    throttled_periods: detail?.throttling.throttledPeriods ?? 0,
+    throttled_time: detail?.throttling.throttledNanoseconds ?? 0,
+  };
   if (sampled === undefined) {
     return {
       cpu_usage: { total_usage: 0, usage_in_kernelmode: 0, usage_in_usermode: 0 },
@@ -128,6 +131,7 @@ function presentCpu(sampled: Sample | undefined): Record<string, unknown> {
   return {
     cpu_usage: {
       total_usage: stats.cpuNanoseconds,
+      ...(detail?.cpuPerProcessor === undefined ? {} : { percpu_usage: detail.cpuPerProcessor }),
       usage_in_kernelmode: stats.cpuSystemNanoseconds,
       usage_in_usermode: stats.cpuUserNanoseconds,
     },
@@ -139,12 +143,16 @@ function presentCpu(sampled: Sample | undefined): Record<string, unknown> {
 
 /** Clients take the inactive file pages off what they show, under the name of either cgroup version. */
 function presentMemory(stats: ContainerStats): Record<string, unknown> {
+  const { detail } = stats;
   return {
     usage: stats.memoryBytes,
+    ...(detail?.memoryPeakBytes === undefined ? {} : { max_usage: detail.memoryPeakBytes }),
     stats: {
+      ...detail?.memory,
       inactive_file: stats.memoryInactiveFileBytes,
       total_inactive_file: stats.memoryInactiveFileBytes,
     },
+    ...(detail?.memoryFailures === undefined ? {} : { failcnt: detail.memoryFailures }),
     limit: stats.memoryLimitBytes,
   };
 }

@@ -10,16 +10,24 @@ const run = promisify(execFile);
 const psMsMax = 10_000;
 const outputBytesMax = 16 * 1024 * 1024;
 
-export function topRoute({ runtime }: ContainerRouteDependencies): Route {
+export function topRoute({ runtime, notify }: ContainerRouteDependencies): Route {
   return {
     method: 'GET',
     path: '/containers/:id/top',
     async handler(request, response) {
-      const { config, phase } = existingContainer(runtime, request.params['id']);
+      const { config, phase, restarting } = existingContainer(runtime, request.params['id']);
+      if (restarting) {
+        throw new EnxameError(
+          'conflict',
+          `Container ${config.id} is restarting, wait until the container is running`,
+        );
+      }
       if (phase !== 'running') throw new EnxameError('conflict', `container ${config.id} is not running`);
       const args = (request.query.get('ps_args') || '-ef').split(/\s+/).filter((arg) => arg !== '');
       const [pids, output] = await Promise.all([runtime.pids(config.id), processTable(args)]);
-      response.json(200, selectProcesses(output, new Set(pids)));
+      const shown = selectProcesses(output, new Set(pids));
+      notify({ type: 'container', action: 'top', id: config.id });
+      response.json(200, shown);
     },
   };
 }

@@ -68,7 +68,12 @@ export class NodeEvents {
     if (state !== undefined) this.#remember(state);
     const attributes = this.#attributes.get(event.id) ?? {};
     if (event.type === 'destroy') this.#attributes.delete(event.id);
-    this.publish(containerEvent(event, attributes, this.#options.nodeId()));
+    const shown = containerEvent(event, attributes, this.#options.nodeId());
+    if (event.type === 'die' && state?.startedAtMs !== undefined) {
+      const seconds = Math.max(0, Math.floor((event.exit.finishedAtMs - state.startedAtMs) / 1_000));
+      shown.Actor.Attributes['execDuration'] = String(seconds);
+    }
+    this.publish(shown);
   }
 
   #remember({ config }: ContainerState): void {

@@ -5,8 +5,6 @@ import { EnxameError } from '#libs/model';
 type Missing = readonly [Route['method'], string, string];
 
 const missing: readonly Missing[] = [
-  ['GET', '/containers/:id/attach/ws', 'attaching over a web socket'],
-  ['POST', '/commit', 'docker commit'],
   ['POST', '/build', 'docker build'],
   ['POST', '/build/prune', 'docker builder prune'],
   ['POST', '/build/cancel', 'docker build'],

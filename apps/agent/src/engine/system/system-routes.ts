@@ -53,14 +53,6 @@ export function systemRoutes(deps: SystemDependencies): Route[] {
         throw new EnxameError('not-found', `plugin "${request.params['name']}" not found`);
       },
     },
-    {
-      method: 'POST',
-      path: '/auth',
-      handler: async () => {
-        // Checking a login takes a round trip to the registry that the image store does not offer yet.
-        throw new EnxameError('not-implemented', 'docker login (POST /auth) is not implemented yet');
-      },
-    },
   ];
 }
 
