@@ -20,9 +20,7 @@ export function attachRoutes(deps: ContainerRouteDependencies): Route[] {
         const config = attachable(deps, request);
         await attach(deps, request, config, () =>
           response.hijack(
-            config.tty
-              ? 'application/vnd.docker.raw-stream'
-              : 'application/vnd.docker.multiplexed-stream',
+            config.tty ? 'application/vnd.docker.raw-stream' : 'application/vnd.docker.multiplexed-stream',
           ),
         );
       },
@@ -35,11 +33,17 @@ export function attachRoutes(deps: ContainerRouteDependencies): Route[] {
         const key = request.headers['sec-websocket-key'];
         if (typeof key !== 'string')
           throw new EnxameError('invalid-argument', 'not a web socket: Sec-WebSocket-Key is missing');
-        await attach(deps, request, config, () => {
-          const connection = exchangeOf(request).takeConnection();
-          connection.write(acceptHead(key));
-          return new WebSocketStream(connection);
-        }, { raw: true });
+        await attach(
+          deps,
+          request,
+          config,
+          () => {
+            const connection = exchangeOf(request).takeConnection();
+            connection.write(acceptHead(key));
+            return new WebSocketStream(connection);
+          },
+          { raw: true },
+        );
       },
     },
   ];
