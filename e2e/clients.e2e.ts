@@ -105,7 +105,7 @@ describe('other clients of Docker’s API', function () {
 
   client('Docker SDK for Python', 'python3', 'docker_sdk.py');
   client('dockerode', process.execPath, 'dockerode.mjs');
-  client('@docker/node-sdk', process.execPath, 'node_sdk.mjs');
+  client('@docker/node-sdk', process.execPath, 'node-sdk.mjs');
   client('testcontainers', process.execPath, 'testcontainers.mjs');
 
   function composeCase(name: string, key: string, command: (file: string) => [string, string[]]): void {

@@ -25,7 +25,7 @@ export function presentImage(image: Image): Record<string, unknown> {
     Comment: image.history.at(-1)?.comment ?? '',
     Created: image.createdAtMs === 0 ? zeroTime : rfc3339Nano(image.createdAtMs),
     DockerVersion: '',
-    Author: '',
+    Author: image.author,
     Config: image.config,
     Architecture: image.architecture,
     Os: image.os,
