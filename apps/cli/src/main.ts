@@ -1,11 +1,13 @@
 #!/usr/bin/env node
 /** `enxame`: what the docker CLI has no word for. */
 import { Command, InvalidArgumentError } from 'commander';
+import { isEnxameError } from '#libs/model';
 import { deployDemo } from './demo.js';
 import { down } from './dev/down.js';
 import { list } from './dev/list.js';
 import type { Supervisor } from './dev/supervisor.js';
 import { up } from './dev/up.js';
+import { inspect } from './raft/inspect.js';
 import { printBareScreen, printScreen } from './screen.js';
 import { UserError } from './user-error.js';
 
@@ -78,6 +80,16 @@ dev
 
 dev.command('ls').description('list the clusters of this machine').action(list);
 
+program
+  .command('raft')
+  .description('the log of a manager')
+  .command('inspect <folder>')
+  .description("what a manager's data folder holds; it may be in use")
+  .option('--key <file>', 'its storage keys (storage-keys.json beside the folder when not given)')
+  .option('--entries [from-to]', 'print the entries, too')
+  .option('--json', 'as JSON', false)
+  .action(inspect);
+
 function show(supervisor: Supervisor, demo: boolean): Promise<void> {
   return printScreen(supervisor.layout, { demo, foreground: process.env.ENXAME_DETACHED !== '1' });
 }
@@ -85,7 +97,7 @@ function show(supervisor: Supervisor, demo: boolean): Promise<void> {
 try {
   await program.parseAsync();
 } catch (error) {
-  if (error instanceof UserError) console.error(`enxame: ${error.message}`);
+  if (error instanceof UserError || isEnxameError(error)) console.error(`enxame: ${error.message}`);
   else console.error(`enxame: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
   process.exit(1);
 }

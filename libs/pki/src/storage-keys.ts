@@ -40,7 +40,10 @@ export function makeStorageKey(): StorageKey {
 
 /** Undefined when there are none yet; `data-damaged` when the file is not whole. */
 export function readStorageKeys(stateDir: string): StorageKeys | undefined {
-  const file = join(stateDir, storageKeysFile);
+  return readStorageKeysFile(join(stateDir, storageKeysFile));
+}
+
+export function readStorageKeysFile(file: string): StorageKeys | undefined {
   const text = readIfPresent(file);
   if (text === undefined) return undefined;
   const stored = parseStored(text, file);

@@ -24,6 +24,12 @@ export type {
 } from './core/types.js';
 export { createRaftNode } from './driver/raft-node.js';
 export { systemClock } from './driver/system-clock.js';
+export {
+  type InspectedEntry,
+  type InspectedRaft,
+  inspectRaft,
+  visitRaftEntries,
+} from './inspect/inspect.js';
 export * from './port.js';
 export {
   createGrpcTransport,

@@ -219,10 +219,15 @@ export function removeOldSnapshots(disk: Disk, dir: string, kept: number): void 
   for (const name of names.slice(0, Math.max(0, names.length - 1 - kept))) disk.remove(join(dir, name));
 }
 
+/** From the oldest to the newest. */
+export function snapshotPaths(disk: Disk, dir: string): string[] {
+  return snapshotNames(disk, dir).map((name) => join(dir, name));
+}
+
 /** Ids of the keys of all snapshots. */
 export function snapshotKeyIds(disk: Disk, dir: string, owner: FileOwner): string[] {
-  return snapshotNames(disk, dir).flatMap((name) => {
-    const reader = new SnapshotFileReader(disk, join(dir, name), owner);
+  return snapshotPaths(disk, dir).flatMap((path) => {
+    const reader = new SnapshotFileReader(disk, path, owner);
     reader.close();
     return reader.keyId === undefined ? [] : [reader.keyId];
   });

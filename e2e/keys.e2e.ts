@@ -1,0 +1,109 @@
+/** The keys of a cluster: the log encrypted and locked, all through the stock docker CLI. */
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { expect } from 'chai';
+import { enxameMain, eventually, run, TestCluster } from './harness/cluster.js';
+
+describe('keys of a cluster', function () {
+  this.timeout(120_000);
+  const cluster = new TestCluster('e2e-keys', 1);
+  const raftDir = `${cluster.stateDir}/node-1/raft`;
+  const secretWord = 'a-word-to-look-for-on-the-disk';
+
+  before(async () => {
+    await cluster.up();
+    await cluster.docker(['node', 'update', '--label-add', `word=${secretWord}`, 'node-1']);
+  });
+  after(() => cluster.end());
+
+  const localState = (): Promise<string> => cluster.docker(['info', '-f', '{{.Swarm.LocalNodeState}}']);
+  const untilState = (state: string): Promise<string> =>
+    eventually(`node-1 is ${state}`, 20_000, async () =>
+      (await localState()) === state ? state : undefined,
+    );
+
+  async function killManager(): Promise<void> {
+    const pid = cluster.managerPid(1);
+    process.kill(pid, 'SIGKILL');
+    await eventually('another manager process', 20_000, async () => cluster.managerPid(1) !== pid);
+  }
+
+  /** What `docker swarm unlock-key` and `update --autolock` print has the key in a line of its own. */
+  const keyIn = (text: string): string => /SWMKEY-1-[A-Za-z0-9+/]{43}/.exec(text)?.[0] ?? '';
+
+  it('writes nothing of the log in the clear', () => {
+    const files = readdirSync(raftDir, { recursive: true, encoding: 'utf8' })
+      .filter((name) => /\.(wal|snapshot)$/.test(name))
+      .map((name) => join(raftDir, name));
+    expect(files).to.not.deep.equal([]);
+    for (const file of files) expect(readFileSync(file).includes(secretWord), file).to.equal(false);
+  });
+
+  it('shows the log of a running manager to who has its keys', async () => {
+    const inspected = await run(process.execPath, [enxameMain, 'raft', 'inspect', raftDir, '--entries']);
+    expect(inspected.code, inspected.stderr).to.equal(0);
+    expect(inspected.stdout).to.match(/term +\d+\nvote +[0-9a-f]{16}\ncommit +\d+\nentries +1-\d+\nmembers/);
+    expect(inspected.stdout).to.match(/put clusters\/\w+ \(default\), put nodes\//);
+    expect(inspected.stdout).to.match(/patch nodes\/\w+ spec/);
+    const json = await run(process.execPath, [
+      enxameMain,
+      'raft',
+      'inspect',
+      raftDir,
+      '--entries',
+      '1-5',
+      '--json',
+    ]);
+    expect(json.stdout).to.not.contain('PRIVATE KEY').and.not.contain('SWMTKN');
+    expect((JSON.parse(json.stdout) as { entryList: unknown[] }).entryList).to.have.length(5);
+  });
+
+  it('locks a manager that starts again, and lets it start with the key', async () => {
+    const key = keyIn(await cluster.docker(['swarm', 'update', '--autolock=true']));
+    expect(key).to.not.equal('');
+    expect(await cluster.docker(['swarm', 'unlock-key', '-q'])).to.equal(key);
+    expect((await cluster.tryDocker(['swarm', 'unlock'], { input: `${key}\n` })).stderr).to.contain(
+      'not locked',
+    );
+
+    await killManager();
+    await untilState('locked');
+    const refused = await cluster.tryDocker(['node', 'ls']);
+    expect(refused.code).to.equal(1);
+    expect(refused.stderr).to.contain('Swarm is encrypted and needs to be unlocked before it can be used');
+    const ping = await run('curl', ['-s', '-D', '-', '--unix-socket', cluster.socket, 'http://d/_ping']);
+    expect(ping.stdout).to.match(/^Swarm: locked\r?$/m);
+    const wrong = await cluster.tryDocker(['swarm', 'unlock'], { input: `SWMKEY-1-${'A'.repeat(43)}\n` });
+    expect(wrong.stderr).to.contain('invalid key provided');
+    await untilState('locked');
+
+    await cluster.docker(['swarm', 'unlock'], { input: `${key}\n` });
+    await untilState('active');
+    expect(await cluster.docker(['node', 'inspect', 'self', '-f', '{{.Spec.Labels.word}}'])).to.equal(
+      secretWord,
+    );
+  });
+
+  it('takes a new unlock key, after which the old one opens nothing', async () => {
+    const before = await cluster.docker(['swarm', 'unlock-key', '-q']);
+    const key = keyIn(await cluster.docker(['swarm', 'unlock-key', '--rotate']));
+    expect(key).to.not.equal(before);
+    await killManager();
+    await untilState('locked');
+    const old = await cluster.tryDocker(['swarm', 'unlock'], { input: `${before}\n` });
+    expect(old.stderr).to.contain('invalid key provided');
+    await cluster.docker(['swarm', 'unlock'], { input: `${key}\n` });
+    await untilState('active');
+  });
+
+  it('needs no key any more once autolock is off', async () => {
+    await cluster.docker(['swarm', 'update', '--autolock=false']);
+    await killManager();
+    await eventually(
+      'the API of node-1',
+      20_000,
+      async () => (await cluster.tryDocker(['node', 'ls'])).code === 0,
+    );
+    expect(await localState()).to.equal('active');
+  });
+});
