@@ -95,6 +95,12 @@ export const benchTools = [
     debianPackages: ['crun', 'libyajl2'],
     programs: ['usr/bin/crun'],
   },
+  {
+    command: 'etcd',
+    preferPath: false,
+    debianPackages: ['etcd-server'],
+    programs: ['usr/bin/etcd'],
+  },
 ];
 
 export const benchPackages = [

@@ -31,6 +31,8 @@ export interface Row {
   ours: number;
   peer: string;
   theirs: number;
+  /** More is better; less is, when not set. */
+  more?: boolean;
   /** The aim, in words, and whether this run met it. */
   aim: string;
   met: boolean;
@@ -45,7 +47,7 @@ export function printTable(title: string, rows: readonly Row[]): void {
       `${show(row.ours)} ${row.unit}`,
       row.peer,
       `${show(row.theirs)} ${row.unit}`,
-      `${(row.theirs / row.ours).toFixed(1)}x`,
+      `${(row.more ? row.ours / row.theirs : row.theirs / row.ours).toFixed(1)}x`,
       `${row.aim}${row.met ? '' : ' (not met)'}`,
     ]),
   ];

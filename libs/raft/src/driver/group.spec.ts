@@ -387,6 +387,36 @@ describe('raft: nodes of a group', function () {
     expect(again.node.members()).to.deep.equal([{ id: 'a', kind: 'voter' }]);
   });
 
+  it('one of a cluster that has lost its majority for good begins anew alone, with all that it holds', async () => {
+    group.limits = { snapshotEntries: 20, keptEntries: 2, keptBytes: 0 };
+    await group.bootstrap('a', 'b', 'c');
+    const leader = await group.leader();
+    for (let i = 0; i < 30; i++) await propose(leader, `line ${i}`);
+    const survivor = await group.follower();
+    await same('everywhere');
+    for (const { id, node } of group.members.values()) {
+      await node.stop();
+      if (id !== survivor.id) group.members.delete(id);
+    }
+    group.overrides = { forceNewCluster: true };
+    const alone = await group.start(survivor.id);
+    group.overrides = {};
+    expect(alone.node.status()).to.deep.include({
+      role: 'leader',
+      members: [{ id: survivor.id, kind: 'voter' }],
+    });
+    expect(alone.ledger.lines).to.deep.equal(leader.ledger.lines);
+    await group.start('d');
+    await alone.node.changeMembership([{ kind: 'add-voter', id: 'd' }]);
+    await propose(group.get('d'), 'a new beginning');
+    await same('the new cluster');
+    await group.restart(survivor.id);
+    expect(group.get(survivor.id).node.members()).to.have.length(2);
+    // One of the old cluster comes back: it belongs to it no more.
+    const old = await group.start(leader.id === survivor.id ? 'b' : leader.id);
+    await group.until(() => old.wasRemoved, 'the old member knows');
+  });
+
   it('one whose disk fails stops with the reason, and the others go on', async () => {
     await group.bootstrap('a', 'b');
     const { openStorage } = await failingStorage();

@@ -6,7 +6,7 @@
 import { EnxameError } from '#libs/model';
 import type { Input, MemberId, Refusal } from '../core/types.js';
 import type { PeerMessage, RaftLimits } from '../port.js';
-import { type SessionHeader, unwrapProposal, wrapProposal } from './sessions/envelope.js';
+import { envelopeBytes, type SessionHeader, unwrapProposal, wrapProposal } from './sessions/envelope.js';
 import type { SessionTable, Verdict } from './sessions/session-table.js';
 
 export interface ProposalResult {
@@ -15,7 +15,7 @@ export interface ProposalResult {
 }
 
 interface Pending {
-  data: Uint8Array;
+  /** In its envelope. */
   entry: Uint8Array;
   resolve: (value: ProposalResult) => void;
   reject: (error: EnxameError) => void;
@@ -61,7 +61,6 @@ export class Proposer {
     const sequence = this.nextSequence++;
     return new Promise((resolve, reject) => {
       this.pending.set(sequence, {
-        data,
         entry: wrapProposal(this.headerOf(sequence), data),
         resolve,
         reject,
@@ -69,7 +68,7 @@ export class Proposer {
         retryAtTick: Number.POSITIVE_INFINITY,
         expiresAtTick: this.tickCount + this.host.limits.proposalTimeoutTicks,
       });
-      this.bytes += data.length;
+      this.bytes += envelopeBytes + data.length;
       this.schedule(sequence);
     });
   }
@@ -193,7 +192,7 @@ export class Proposer {
   private renewSession(): void {
     this.session = undefined;
     for (const [sequence, pending] of this.pending) {
-      pending.entry = wrapProposal(this.headerOf(sequence), pending.data);
+      pending.entry = wrapProposal(this.headerOf(sequence), pending.entry.subarray(envelopeBytes));
     }
     this.handOn([...this.pending.keys()]);
   }
@@ -267,7 +266,7 @@ export class Proposer {
     const pending = this.pending.get(sequence);
     if (pending === undefined) return undefined;
     this.pending.delete(sequence);
-    this.bytes -= pending.data.length;
+    this.bytes -= pending.entry.length;
     return pending;
   }
 }

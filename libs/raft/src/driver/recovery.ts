@@ -13,7 +13,9 @@ export function recover(dir: string, snapshot: SnapshotMeta | undefined, content
       `raft data folder ${dir}: the log follows a snapshot at ${content.snapshot?.index}, which is missing`,
     );
   }
-  const entries: Entry[] = content.entries.filter((entry) => entry.index > base);
+  // A crash came between a leader's snapshot and the cut of a log that had gone another way.
+  const goneAstray = content.entries.some((entry) => entry.index === base && entry.term !== snapshot?.term);
+  const entries: Entry[] = goneAstray ? [] : content.entries.filter((entry) => entry.index > base);
   const first = entries[0];
   if (first !== undefined && first.index !== base + 1) {
     throw new EnxameError(

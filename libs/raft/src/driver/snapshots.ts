@@ -17,6 +17,7 @@ export interface SnapshotsHost {
 }
 
 interface Incoming {
+  from: MemberId;
   id: string;
   message: OutgoingSnapshot['message'];
   writer: SnapshotWriter;
@@ -30,6 +31,7 @@ export class Snapshots implements SnapshotIntake {
   private taking: Promise<void> | undefined;
   private readonly sending = new Map<MemberId, Promise<void>>();
   private incoming: Incoming | undefined;
+  private isStopped = false;
   /** Applied bytes at the snapshots of before: how much log lies behind each. */
   private marks: { index: number; bytes: number }[] = [];
   error: EnxameError | undefined;
@@ -103,10 +105,10 @@ export class Snapshots implements SnapshotIntake {
       await this.host.transport.sendSnapshot(to, {
         message: { ...message, snapshot: reader.meta },
         id: reader.id,
-        read: (number) => reader.read(number),
+        read: (number) => (this.isStopped ? Promise.reject(stopping()) : reader.read(number)),
       });
     } finally {
-      await reader.close();
+      if (!this.isStopped) await reader.close();
     }
   }
 
@@ -121,37 +123,44 @@ export class Snapshots implements SnapshotIntake {
     }
     const held = this.incoming;
     if (held?.id === id) {
+      // The same content: what another leader, or a stream that broke, has brought is as good.
+      held.from = from;
       held.message = message;
       return held.wanted;
     }
     this.incoming = undefined;
     await held?.writer.abort();
-    this.incoming = { id, message, writer: await storage.receiveSnapshot(message.snapshot, id), wanted: 0 };
+    const writer = await storage.receiveSnapshot(message.snapshot, id);
+    this.incoming = { from, id, message, writer, wanted: 0 };
     return 0;
   }
 
-  async chunk(_from: MemberId, number: number, chunk: Uint8Array): Promise<number> {
-    const incoming = this.held();
+  async chunk(from: MemberId, number: number, chunk: Uint8Array): Promise<number> {
+    const incoming = this.held(from);
     incoming.wanted = await incoming.writer.write(number, chunk);
     return incoming.wanted;
   }
 
   async end(from: MemberId): Promise<void> {
-    const { writer, message } = this.held();
+    const { writer, message } = this.held(from);
     this.incoming = undefined;
     await writer.finish();
     this.index = Math.max(this.index, message.snapshot.index);
     this.host.step({ kind: 'message', from, message });
   }
 
-  private held(): Incoming {
-    if (this.incoming !== undefined) return this.incoming;
+  private held(from: MemberId): Incoming {
+    if (this.incoming?.from === from) return this.incoming;
     throw new EnxameError('conflict', 'raft: another snapshot took the place of this one');
   }
 
-  /** Before the storage closes. */
+  /** Before the storage closes. A stream to another member is left: it may stand still for long. */
   async stop(): Promise<void> {
+    this.isStopped = true;
     await this.taking;
-    await Promise.all(this.sending.values());
   }
+}
+
+function stopping(): EnxameError {
+  return new EnxameError('unavailable', 'raft: this member is stopping');
 }
