@@ -251,9 +251,8 @@ describe('first use with the docker CLI', () => {
 
   it('says 501 and the name of what is not there yet', async () => {
     for (const [method, path, word] of [
-      ['POST', '/secrets/create', 'secret'],
-      ['POST', '/build', 'build'],
-      ['POST', '/commit', 'commit'],
+      ['POST', '/session', 'buildkit'],
+      ['POST', '/plugins/pull', 'plugin install'],
     ] as const) {
       const answer = await cluster.api<{ message: string }>(method, path, {});
       expect(answer.status, path).to.equal(501);

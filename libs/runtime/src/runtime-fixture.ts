@@ -34,6 +34,8 @@ function repositoryRoot(): string {
   return folder;
 }
 
+export const launcherPath = join(repositoryRoot(), 'libs/runtime/native/build/enxame-launcher');
+
 export async function eventually<T>(what: string, probe: () => Promise<T | undefined | false>): Promise<T> {
   const deadline = Date.now() + 10_000;
   for (;;) {
@@ -89,7 +91,7 @@ export class RuntimeFixture {
       stateDir: join(this.folder, 'state'),
       runDir: join(this.folder, 'run'),
       cgroupParent: this.cgroupParent,
-      launcherPath: join(repositoryRoot(), 'libs/runtime/native/build/enxame-launcher'),
+      launcherPath,
       // Not `ip netns exec`, which mounts a /sys of its own, without cgroups.
       launcherCommandPrefix: ['nsenter', `--net=/run/netns/${this.netns}`],
       clock: systemClock,

@@ -277,8 +277,18 @@ static int enter_workdir(const struct plan *plan, struct error *err) {
   return 0;
 }
 
+/* The container's own /dev/null, if it is one (a process of the container may have put anything there). */
+static void prefer_own_null_device(struct setup *setup) {
+  struct error ignored = {0};
+  int own = open_null_device(O_RDWR, &ignored);
+  if (own < 0) return;
+  close_descriptor(&setup->null_device);
+  setup->null_device = own;
+}
+
 static int take_stdio(struct setup *setup, struct error *err) {
   int *stdio = setup->inside->stdio;
+  prefer_own_null_device(setup);
   for (int fd = 0; fd <= 2; fd++) {
     int source = setup->terminal >= 0 ? setup->terminal : stdio[fd];
     if (source < 0) source = setup->null_device;

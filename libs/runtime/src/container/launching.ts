@@ -58,7 +58,10 @@ export async function launchContainer(options: {
     const outcome = await world.launcher.launch({ ...plan, shim: { ...plan.shim, held } });
     if (!outcome.ok || !held) return outcome;
   } catch (error) {
-    if (!isEnxameError(error) || error.code !== 'unavailable') throw error;
+    if (!isEnxameError(error)) throw error;
+    if (error.code === 'invalid-argument')
+      return { ok: false, step: 'plan', errno: 0, message: error.message, exitCode: failedBeforeExec };
+    if (error.code !== 'unavailable') throw error;
     const status = await settledStatus(world, shim, true);
     if (status.phase === 'running') return { ok: true, pid: status.pid, startedAtMs: status.startedAtMs };
     if (status.phase !== 'held') throw error;

@@ -2,6 +2,8 @@
  * Frames of the launcher's and the shims' sockets: u32 payload length, u16 type, u16 zero, payload; little endian.
  * The twin of native/src/wire.h.
  */
+import { EnxameError } from '#libs/model';
+
 export const protocolVersion = 1;
 export const frameBytesMax = 4 << 20;
 const headerBytes = 8;
@@ -36,7 +38,10 @@ export interface Frame {
 export function encodeFrame(type: number, ...payload: Buffer[]): Buffer {
   const length = payload.reduce((sum, part) => sum + part.length, 0);
   if (length > frameBytesMax)
-    throw new RangeError(`a frame of ${length} bytes, ${frameBytesMax} are possible`);
+    throw new EnxameError(
+      'invalid-argument',
+      `argument list too long: ${length} bytes to start this with, ${frameBytesMax} are possible`,
+    );
   const header = Buffer.alloc(headerBytes);
   header.writeUInt32LE(length, 0);
   header.writeUInt16LE(type, 4);
