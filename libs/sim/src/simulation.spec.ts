@@ -48,6 +48,7 @@ const tooRare: Partial<Record<FaultName, string>> = Object.fromEntries(
     'forget-vote',
     'count-overwritten-write',
     'commit-old-term-by-counting',
+    'read-without-round',
     'reuse-read-contexts',
     'new-majority-alone-while-joint',
     'count-learners',

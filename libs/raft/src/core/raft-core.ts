@@ -6,6 +6,7 @@
 import { assertNever } from '#libs/model';
 import { applyCommitted, onApplied } from './applying.js';
 import { bootstrapWhenEmpty } from './bootstrap.js';
+import { checkConfig } from './config.js';
 import {
   countOwnVote,
   leadAloneWhenDue,
@@ -55,6 +56,7 @@ export class RaftCore {
   private isStarted = false;
 
   constructor(config: CoreConfig, recovered: Recovered, rules: Rules = soundRules) {
+    checkConfig(config);
     this.state = new CoreState(config, rules, recovered);
   }
 
