@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url';
 import { gzipSync } from 'node:zlib';
 import { expect } from 'chai';
 import { eventually, run, TestCluster } from './harness/cluster.js';
-import { digestOf, layerOfProgram, TestRegistry } from './harness/registry.js';
+import { digestOf, layerOfProgram, RegistryGuard, TestRegistry } from './harness/registry.js';
 
 const redisServer = join(fileURLToPath(new URL('../..', import.meta.url)), 'build/tools/bin/redis-server');
 
@@ -70,6 +70,37 @@ describe('images from a registry', function () {
       await cluster.docker(['inspect', id, '--format', '{{.Config.User}} {{.Config.WorkingDir}}']),
     ).to.equal('redis /data');
     await cluster.docker(['service', 'rm', 'cache']);
+  });
+
+  it('takes the credentials of a private registry to the nodes that pull, and shows them to nobody', async () => {
+    const guard = new RegistryGuard(registry, 15_056);
+    await guard.start();
+    try {
+      const image = `${guard.name}/debian/private:1`;
+      // A layer of its own: the nodes must not find it in what they have of other images.
+      const own = await layerOfProgram('/bin/busybox', '/bin/busybox-of-the-private-image');
+      await registry.push('debian/private', '1', own, {
+        Cmd: ['/bin/busybox-of-the-private-image', 'sleep', '1000'],
+      });
+      cluster.writeDockerConfig({ auths: { [guard.name]: { auth: guard.encoded } } });
+      const output = await cluster.docker([
+        'service',
+        'create',
+        '--name',
+        'private',
+        '--mode',
+        'global',
+        '--with-registry-auth',
+        image,
+      ]);
+      expect(output).to.include('converged');
+      const shown = await cluster.docker(['service', 'inspect', 'private']);
+      expect(shown).to.not.match(/opensesame|registryauth/i);
+      await cluster.docker(['service', 'rm', 'private']);
+    } finally {
+      cluster.writeDockerConfig({});
+      guard.stop();
+    }
   });
 
   it('pulls by hand with progress, by tag and by digest', async () => {

@@ -1,6 +1,6 @@
 /** A real cluster for a test: started through the product's own command, driven by the stock docker CLI. */
 import { execFile, spawn } from 'node:child_process';
-import { mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { get, request } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -119,6 +119,11 @@ export class TestCluster {
   async end(): Promise<void> {
     await this.purge();
     rmSync(this.dockerConfig, { recursive: true, force: true });
+  }
+
+  /** What `docker login` would write, and more. */
+  writeDockerConfig(config: object): void {
+    writeFileSync(join(this.dockerConfig, 'config.json'), JSON.stringify(config));
   }
 
   dockerEnvironment(node = 1): Record<string, string> {

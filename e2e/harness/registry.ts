@@ -2,6 +2,8 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { cpSync, mkdirSync, mkdtempSync, readFileSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
+import { once } from 'node:events';
+import { createServer, request as httpRequest, type Server } from 'node:http';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { gzipSync } from 'node:zlib';
@@ -95,6 +97,55 @@ export class TestRegistry {
       body: new Uint8Array(blob),
     });
     if (!answer.ok) throw new Error(`pushing a blob: ${answer.status} ${await answer.text()}`);
+  }
+}
+
+/** Lets nobody through to a registry but who knows the password. */
+export class RegistryGuard {
+  readonly username = 'anna';
+  readonly password = 'opensesame';
+  private readonly server: Server;
+
+  constructor(
+    private readonly registry: TestRegistry,
+    private readonly port: number,
+  ) {
+    const expected = `Basic ${this.encoded}`;
+    this.server = createServer((request, response) => {
+      if (request.headers.authorization !== expected) {
+        response.writeHead(401, { 'www-authenticate': 'Basic realm="guarded"' }).end();
+        return;
+      }
+      const { method, url: path, headers } = request;
+      const onward = httpRequest(
+        { host: registry.host, port: registry.port, method, path, headers },
+        (answer) => {
+          response.writeHead(answer.statusCode ?? 502, answer.headers);
+          answer.pipe(response);
+        },
+      );
+      onward.on('error', () => response.destroy());
+      request.pipe(onward);
+    });
+  }
+
+  get name(): string {
+    return `${this.registry.host}:${this.port}`;
+  }
+
+  /** As it stands in a docker CLI's `config.json`. */
+  get encoded(): string {
+    return Buffer.from(`${this.username}:${this.password}`).toString('base64');
+  }
+
+  async start(): Promise<void> {
+    this.server.listen(this.port, this.registry.host);
+    await once(this.server, 'listening');
+  }
+
+  stop(): void {
+    this.server.close();
+    this.server.closeAllConnections();
   }
 }
 

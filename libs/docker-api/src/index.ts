@@ -6,6 +6,7 @@ export * from './filters.js';
 export * from './multiplex.js';
 export * from './port.js';
 export * from './proxy.js';
+export * from './registry-auth.js';
 export * from './validation.js';
 export { createRouteTable, type RouteTable } from './route-table.js';
 export * from './events.js';

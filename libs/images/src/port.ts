@@ -1,5 +1,5 @@
 /** The port between an agent and its image store. */
-import type { Digest, ImageId } from '#libs/model';
+import type { Digest, ImageId, RegistryAuth } from '#libs/model';
 import type { Readable } from 'node:stream';
 import type { CopyTarget } from './build/copy.js';
 import type { SourceTree } from './build/source/source-tree.js';
@@ -55,11 +55,7 @@ export interface Image {
   history: { created?: string; created_by?: string; comment?: string; empty_layer?: boolean }[];
 }
 
-export interface RegistryAuth {
-  username?: string;
-  password?: string;
-  identitytoken?: string;
-}
+export type { RegistryAuth };
 
 /** Another node that can serve blobs over the OCI distribution protocol, mutually authenticated. */
 export interface PeerSource {

@@ -4,7 +4,7 @@
  */
 import type { TaskSpec } from './docker-spec.js';
 import type { NetworkId, NodeId, RevisionId, ServiceId, TaskId } from './ids.js';
-import type { ServiceEndpoint, TaskNetwork, TaskStatus } from './objects.js';
+import type { RegistryAuth, ServiceEndpoint, TaskNetwork, TaskStatus } from './objects.js';
 import type { DesiredState } from './task-state.js';
 
 /** A task of this node. `stopAllowed` is set only after every live node has taken the task out of its balancer. */
@@ -26,6 +26,7 @@ export interface RevisionItem {
   serviceName: string;
   serviceLabels: Record<string, string>;
   taskTemplate: TaskSpec;
+  registryAuth?: RegistryAuth;
 }
 
 /** A network of the cluster. `blocks` says which node owns which part of the subnet. */

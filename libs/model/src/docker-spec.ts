@@ -147,6 +147,9 @@ export interface PortConfig {
   PublishMode?: 'ingress' | 'host';
 }
 
+/** Id and name of the network that every node has of itself: its own namespace. No subnet, no addresses. */
+export const hostNetwork = 'host';
+
 export interface NetworkAttachmentConfig {
   /** A network's id or name. */
   Target?: string;

@@ -102,6 +102,13 @@ export interface Service extends ObjectMeta {
   updateStatus?: UpdateStatus;
 }
 
+/** Who pulls an image from a registry. */
+export interface RegistryAuth {
+  username?: string;
+  password?: string;
+  identitytoken?: string;
+}
+
 /** An immutable copy of a service's task template. Tasks refer to it by id. */
 export interface Revision extends ObjectMeta {
   id: RevisionId;
@@ -109,6 +116,11 @@ export interface Revision extends ObjectMeta {
   serviceName: string;
   serviceLabels: Record<string, string>;
   taskTemplate: TaskSpec;
+  /**
+   * Writer: user. From `--with-registry-auth`, for the nodes that pull; the API never shows it. New ones may come with a
+   * template that stays the same.
+   */
+  registryAuth?: RegistryAuth;
 }
 
 export interface TaskStatus {

@@ -110,6 +110,15 @@ describe('container configuration', () => {
     });
   });
 
+  it("is in the node's own network when the service asks for it", () => {
+    const { hostname, network } = configOf({}, { more: { Networks: [{ Target: 'host' }] } });
+    expect({ hostname, mode: network.mode, nameservers: network.nameservers }).to.deep.equal({
+      hostname: node.hostname,
+      mode: 'host',
+      nameservers: [],
+    });
+  });
+
   it('is named after the node for a task without a slot', () => {
     expect(configOf({}, { task: { slot: 0 } }).name).to.equal('web.node1.task1');
   });

@@ -5,6 +5,7 @@
 import type { Image, ImageRunConfig } from '#libs/images';
 import {
   EnxameError,
+  hostNetwork,
   healthDefaults,
   nanosecondsPerMillisecond,
   stopGracePeriodDefault,
@@ -140,7 +141,8 @@ export function containerConfigOf(input: TranslationInput): ContainerConfig {
   const spec = containerSpecOf(revision);
   const context = contextOf(task, revision, node);
   const expand = (text: string): string => expandTemplate(text, context);
-  const { Resources, LogDriver } = revision.taskTemplate;
+  const { LogDriver, Networks, Resources } = revision.taskTemplate;
+  const isOnHost = Networks?.some(({ Target }) => Target === hostNetwork) ?? false;
   const limits = Resources?.Limits;
   const health = healthOf(spec.Healthcheck, image.config.Healthcheck);
   return {
@@ -155,7 +157,7 @@ export function containerConfigOf(input: TranslationInput): ContainerConfig {
     workdir: spec.Dir || image.config.WorkingDir || '/',
     user: spec.User || image.config.User || '',
     groups: spec.Groups ?? [],
-    hostname: hostnameOf(expand(spec.Hostname ?? ''), containerId),
+    hostname: hostnameOf(expand(spec.Hostname || (isOnHost ? node.hostname : '')), containerId),
     tty: spec.TTY ?? false,
     openStdin: spec.OpenStdin ?? false,
     stopSignal: spec.StopSignal || image.config.StopSignal || 'SIGTERM',
@@ -176,10 +178,10 @@ export function containerConfigOf(input: TranslationInput): ContainerConfig {
       privileged: false,
     },
     network: {
-      mode: 'routed',
+      mode: isOnHost ? 'host' : 'routed',
       interfaces: input.network.interfaces,
       // The cluster's own names first; what the service adds is asked when they do not answer.
-      nameservers: [...input.network.nameservers, ...(spec.DNSConfig?.Nameservers ?? [])],
+      nameservers: [...(isOnHost ? [] : input.network.nameservers), ...(spec.DNSConfig?.Nameservers ?? [])],
       searchDomains: spec.DNSConfig?.Search ?? [],
       resolverOptions: spec.DNSConfig?.Options ?? ['ndots:0'],
       hosts: spec.Hosts ?? [],

@@ -20,7 +20,7 @@ export async function prepareContainer(ports: TaskPorts, work: Preparation): Pro
   const present = ports.runtime.get(work.containerId);
   if (present) return present;
   refuseMissingBinds(ports, work);
-  const image = await ensureImage(ports, spec.Image, work.signal);
+  const image = await ensureImage(ports, spec.Image, work);
   const rootLayers = await ports.images.rootLayers(image.id);
   const sources = new Map<string, string>();
   const placed = { ...work, node: ports.node, image };
@@ -48,12 +48,13 @@ export async function prepareContainer(ports: TaskPorts, work: Preparation): Pro
 }
 
 /** The image this node has, else the one other nodes or the registry have. */
-async function ensureImage(ports: TaskPorts, reference: string, signal: AbortSignal): Promise<Image> {
+async function ensureImage(ports: TaskPorts, reference: string, work: Preparation): Promise<Image> {
+  const { signal } = work;
   const local = ports.images.find(reference);
   if (local) return local;
   const peers = await ports.peersFor(reference);
   signal.throwIfAborted();
-  return ports.images.pull(reference, { peers, signal });
+  return ports.images.pull(reference, { auth: work.revision.registryAuth, peers, signal });
 }
 
 /** A service's bind source must be there already, as Docker has it. */

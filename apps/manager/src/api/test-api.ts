@@ -126,7 +126,12 @@ export interface TestApi {
   store: MemoryStore;
   telemetry: Telemetry;
   socketPath: string;
-  call(method: string, path: string, body?: unknown): Promise<{ status: number; body: unknown }>;
+  call(
+    method: string,
+    path: string,
+    body?: unknown,
+    headers?: Record<string, string>,
+  ): Promise<{ status: number; body: unknown }>;
   close(): Promise<void>;
 }
 
@@ -160,7 +165,7 @@ export async function openTestApi(objects: PlainObjects, engines?: EngineDirecto
     store,
     telemetry,
     socketPath,
-    call: (method, path, body) => call(socketPath, method, path, body),
+    call: (method, path, body, headers) => call({ socketPath, method, path: `/v1.50${path}`, headers }, body),
     async close() {
       await listener.close();
       await telemetry.close();
@@ -170,13 +175,11 @@ export async function openTestApi(objects: PlainObjects, engines?: EngineDirecto
 }
 
 function call(
-  socketPath: string,
-  method: string,
-  path: string,
+  target: { socketPath: string; method: string; path: string; headers?: Record<string, string> | undefined },
   body?: unknown,
 ): Promise<{ status: number; body: unknown }> {
   return new Promise((resolve, reject) => {
-    const request = httpRequest({ socketPath, method, path: `/v1.50${path}`, agent: false }, (answer) => {
+    const request = httpRequest({ ...target, agent: false }, (answer) => {
       const chunks: Buffer[] = [];
       answer.on('data', (chunk: Buffer) => chunks.push(chunk));
       answer.on('end', () => {

@@ -166,6 +166,7 @@ export function ownItems(view: ClusterView, nodeId: NodeId, shown: ShownDesiredS
       serviceName: revision.serviceName,
       serviceLabels: revision.serviceLabels,
       taskTemplate: revision.taskTemplate,
+      ...(revision.registryAuth === undefined ? {} : { registryAuth: revision.registryAuth }),
     });
   }
   return items;

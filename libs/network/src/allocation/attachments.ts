@@ -1,7 +1,14 @@
 /** Which networks a service or task is on. */
-import type { ClusterView, Network, NetworkAttachmentConfig, Service, Task } from '#libs/model';
+import {
+  hostNetwork,
+  type ClusterView,
+  type Network,
+  type NetworkAttachmentConfig,
+  type Service,
+  type Task,
+} from '#libs/model';
 
-/** Networks in the order of the spec, each once; or the words for the first that is not there. */
+/** Networks in the order of the spec, each once, without the node's own; or the words for the first that is not there. */
 export type Attachments = { networks: Readonly<Network>[] } | { missing: string };
 
 /** The network of services that name none: the one made with the cluster. */
@@ -17,6 +24,7 @@ function resolve(view: ClusterView, configs: readonly NetworkAttachmentConfig[])
   }
   const networks = new Map<string, Readonly<Network>>();
   for (const { Target: target = '' } of configs) {
+    if (target === hostNetwork) continue;
     const network = view.networks.get(target) ?? view.networkByName(target);
     if (!network) return { missing: `network ${target} not found` };
     networks.set(network.id, network);

@@ -2,6 +2,7 @@
 import {
   labelsMatch,
   parseFilters,
+  parseRegistryAuth,
   queryFlag,
   type Filters,
   type ApiRequest,
@@ -9,7 +10,7 @@ import {
   type Route,
 } from '#libs/docker-api';
 import type { Image, ImageStore, PeerSource } from '#libs/images';
-import { EnxameError, type ImageId } from '#libs/model';
+import { EnxameError, type ImageId, type RegistryAuth } from '#libs/model';
 import { pipeline } from 'node:stream/promises';
 import { flagOf, listFilterNames, pruneFilterNames, selectImages, untilMsOf } from './image-filters.js';
 import { searchOf } from './image-search.js';
@@ -21,7 +22,6 @@ import {
   presentSummary,
 } from './image-views.js';
 import { streamProgress } from './progress-stream.js';
-import { registryAuthOf } from './registry-auth-header.js';
 
 export interface ImageRouteDependencies {
   images: ImageStore;
@@ -30,6 +30,10 @@ export interface ImageRouteDependencies {
   /** Nodes that may hold what this one does not. */
   peersFor(reference: string): Promise<PeerSource[]>;
   nowMs(): number;
+}
+
+function authOf(request: ApiRequest): RegistryAuth | undefined {
+  return parseRegistryAuth([request.headers['x-registry-auth'] ?? []].flat()[0]);
 }
 
 const hostPlatforms: Partial<Record<NodeJS.Architecture, string>> = { x64: 'amd64', arm64: 'arm64' };
@@ -87,7 +91,7 @@ export function imageRoutes(deps: ImageRouteDependencies): Route[] {
       async handler(request, response) {
         const tag = request.query.get('tag') ?? '';
         const name = tag === '' ? nameOf(request) : `${nameOf(request)}:${tag}`;
-        const auth = registryAuthOf(request.headers);
+        const auth = authOf(request);
         await streamProgress(response, async ({ write }) => {
           await images.push(name, { auth, progress: write, signal: request.signal });
         });
@@ -97,7 +101,7 @@ export function imageRoutes(deps: ImageRouteDependencies): Route[] {
       method: 'GET',
       path: '/images/search',
       async handler(request, response) {
-        const auth = registryAuthOf(request.headers);
+        const auth = authOf(request);
         const search = searchOf(request.query);
         const found = await images.search({ ...search, auth, signal: request.signal });
         response.json(200, found.filter(search.accepts).map(presentSearchResult));
@@ -108,7 +112,7 @@ export function imageRoutes(deps: ImageRouteDependencies): Route[] {
       path: '/images/create',
       async handler(request, response) {
         const reference = pullReferenceOf(request.query);
-        const auth = registryAuthOf(request.headers);
+        const auth = authOf(request);
         const peers = await deps.peersFor(reference);
         await streamProgress(response, async ({ write }) => {
           await images.pull(reference, { auth, peers, progress: write, signal: request.signal });
@@ -148,7 +152,7 @@ export function imageRoutes(deps: ImageRouteDependencies): Route[] {
       path: '/distribution/:name+/json',
       async handler(request, response) {
         const name = nameOf(request);
-        const auth = registryAuthOf(request.headers);
+        const auth = authOf(request);
         const peers = await deps.peersFor(name);
         const { mediaType, digest, size, platforms } = await images.describeRemote(name, auth, peers);
         response.json(200, { Descriptor: { mediaType, digest, size }, Platforms: platforms });

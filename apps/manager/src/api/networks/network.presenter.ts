@@ -1,6 +1,6 @@
 /** A network of the cluster as `/networks` shows it. */
 import { rfc3339Nano } from '#libs/docker-api';
-import type { Network } from '#libs/model';
+import { hostNetwork, type Network, type NetworkId } from '#libs/model';
 
 export function presentNetwork(network: Readonly<Network>): Record<string, unknown> {
   const { spec, subnet, vni } = network;
@@ -27,4 +27,16 @@ export function presentNetwork(network: Readonly<Network>): Record<string, unkno
     },
     Labels: spec.Labels ?? {},
   };
+}
+
+/** Every node's own, under one id: what the docker CLI asks for before it makes a service with `--network host`. */
+export function presentHostNetwork(createdAtMs: number): Record<string, unknown> {
+  return presentNetwork({
+    id: hostNetwork as NetworkId,
+    spec: { Name: hostNetwork, Driver: 'host' },
+    blocks: {},
+    version: 0,
+    createdAtMs,
+    updatedAtMs: createdAtMs,
+  });
 }

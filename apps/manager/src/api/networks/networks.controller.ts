@@ -2,6 +2,7 @@
 import { anyValue, labelsMatch, parseFilters } from '#libs/docker-api';
 import {
   EnxameError,
+  hostNetwork,
   isTerminal,
   type ClusterStore,
   type ClusterView,
@@ -16,7 +17,7 @@ import { findNetwork } from '../edge/lookup.js';
 import { idSourceToken, storeToken } from '../edge/providers.js';
 import { NetworkCreateDto } from './network-create.dto.js';
 import { networkSpecOf } from './network-rules.js';
-import { presentNetwork } from './network.presenter.js';
+import { presentHostNetwork, presentNetwork } from './network.presenter.js';
 
 const filterNames = ['dangling', 'driver', 'id', 'label', 'name', 'scope', 'type'];
 
@@ -44,7 +45,9 @@ export class NetworksController {
 
   @Get(':id')
   inspect(@Param('id') reference: string): unknown {
-    return presentNetwork(requireNetwork(this.store.view(), reference));
+    const view = this.store.view();
+    if (reference === hostNetwork) return presentHostNetwork(view.cluster?.createdAtMs ?? 0);
+    return presentNetwork(requireNetwork(view, reference));
   }
 
   @Post('create')

@@ -6,6 +6,7 @@
 import { parseReference } from '#libs/images';
 import {
   EnxameError,
+  hostNetwork,
   memoryLimitMin,
   nanoCpusMin,
   parseConstraint,
@@ -41,6 +42,7 @@ export function checkServiceSpec(view: ClusterView, spec: ServiceSpec, serviceId
   checkTask(spec.TaskTemplate);
   checkUpdate(spec);
   checkEndpoint(spec);
+  checkHostNetwork(spec);
   const conflict = findPortConflict(view, { spec, ...(serviceId === undefined ? {} : { id: serviceId }) });
   if (conflict !== undefined) throw invalid(conflict);
 }
@@ -191,6 +193,18 @@ function checkLogDriver(driver: TaskSpec['LogDriver']): void {
 function checkUpdate(spec: ServiceSpec): void {
   if (spec.RollbackConfig?.FailureAction === 'rollback') {
     throw invalid('invalid RollbackConfig.FailureAction: must be pause or continue');
+  }
+}
+
+/** In the node's own network a program's ports are the node's: there is nothing to publish and nothing to join. */
+function checkHostNetwork(spec: ServiceSpec): void {
+  const networks = spec.TaskTemplate.Networks ?? [];
+  if (!networks.some(({ Target }) => Target === hostNetwork)) return;
+  if (networks.length > 1) {
+    throw invalid('invalid TaskTemplate.Networks: the host network cannot be combined with other networks');
+  }
+  if ((spec.EndpointSpec?.Ports ?? []).length > 0) {
+    throw invalid('invalid EndpointSpec.Ports: a service on the host network cannot publish ports');
   }
 }
 

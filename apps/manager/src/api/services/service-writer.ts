@@ -4,12 +4,14 @@
  */
 import {
   EnxameError,
+  hostNetwork,
   type Change,
   type ClusterStore,
   type ClusterView,
   type Draft,
   type IdSource,
   type NetworkAttachmentConfig,
+  type RegistryAuth,
   type Revision,
   type RevisionId,
   type Service,
@@ -37,7 +39,7 @@ export class ServiceWriter {
     @Inject(randomToken) private readonly randomBytes: RandomBytes,
   ) {}
 
-  async create(sent: ServiceSpec): Promise<ServiceId> {
+  async create(sent: ServiceSpec, auth?: RegistryAuth): Promise<ServiceId> {
     const view = this.store.view();
     const spec = completed(view, {
       ...sent,
@@ -51,7 +53,7 @@ export class ServiceWriter {
       );
     }
     const id = this.newId<ServiceId>();
-    const revision = this.revisionOf(id, spec);
+    const revision = this.revisionOf(id, spec, auth);
     await this.store.propose([
       { op: 'put', table: 'services', object: { id, spec, revisionId: revision.id } },
       { op: 'put', table: 'revisions', object: revision },
@@ -59,7 +61,13 @@ export class ServiceWriter {
     return id;
   }
 
-  async update(reference: string, version: number, sent: ServiceSpec): Promise<void> {
+  /** Without credentials of its own an update keeps those of the spec it replaces, or of the one before. */
+  async update(
+    reference: string,
+    version: number,
+    sent: ServiceSpec,
+    registry: { auth: RegistryAuth | undefined; isFromPrevious: boolean },
+  ): Promise<void> {
     const view = this.store.view();
     const service = requireVersion(findService(view, reference), version);
     const spec = completed(view, { ...sent, Name: sent.Name ?? service.spec.Name });
@@ -71,7 +79,9 @@ export class ServiceWriter {
     }
     checkServiceSpec(view, spec, service.id);
     const sameTemplate = isDeepStrictEqual(spec.TaskTemplate, service.spec.TaskTemplate);
-    const revision = sameTemplate ? undefined : this.revisionOf(service.id, spec);
+    const kept = registry.isFromPrevious ? service.previousRevisionId : service.revisionId;
+    const auth = registry.auth ?? (kept && view.revisions.get(kept)?.registryAuth);
+    const revision = sameTemplate ? undefined : this.revisionOf(service.id, spec, auth);
     const changes: Change[] = [
       {
         op: 'patch',
@@ -88,6 +98,14 @@ export class ServiceWriter {
       },
     ];
     if (revision !== undefined) changes.push({ op: 'put', table: 'revisions', object: revision });
+    else if (registry.auth !== undefined) {
+      changes.push({
+        op: 'patch',
+        table: 'revisions',
+        id: service.revisionId,
+        fields: { registryAuth: registry.auth },
+      });
+    }
     await this.propose(changes);
   }
 
@@ -103,7 +121,8 @@ export class ServiceWriter {
     const kept =
       service.previousRevisionId !== undefined &&
       view.revisions.get(service.previousRevisionId) !== undefined;
-    const revision = kept ? undefined : this.revisionOf(service.id, previousSpec);
+    const auth = view.revisions.get(service.revisionId)?.registryAuth;
+    const revision = kept ? undefined : this.revisionOf(service.id, previousSpec, auth);
     const changes: Change[] = [
       {
         op: 'patch',
@@ -139,13 +158,14 @@ export class ServiceWriter {
     await this.store.propose(changes);
   }
 
-  private revisionOf(serviceId: ServiceId, spec: ServiceSpec): Draft<Revision> {
+  private revisionOf(serviceId: ServiceId, spec: ServiceSpec, auth?: RegistryAuth): Draft<Revision> {
     return {
       id: this.newId<RevisionId>(),
       serviceId,
       serviceName: spec.Name,
       serviceLabels: spec.Labels ?? {},
       taskTemplate: spec.TaskTemplate,
+      ...(auth === undefined ? {} : { registryAuth: auth }),
     };
   }
 
@@ -189,9 +209,10 @@ function completed(view: ClusterView, spec: ServiceSpec): ServiceSpec {
 
 function withId(view: ClusterView, attachment: NetworkAttachmentConfig): NetworkAttachmentConfig {
   const target = attachment.Target ?? '';
+  if (target === hostNetwork) return attachment;
   const network = findNetwork(view, target);
   if (network === undefined) {
-    if (['host', 'none', 'bridge'].includes(target)) {
+    if (['none', 'bridge'].includes(target)) {
       throw new EnxameError('not-implemented', `a service on the network ${target}: not implemented yet`);
     }
     throw new EnxameError('not-found', `network ${target} not found`);

@@ -1,11 +1,10 @@
 /** `/services`. Logs are streamed beside the framework, see logs/. */
-import { labelsMatch, anyValue, parseFilters, queryFlag } from '#libs/docker-api';
+import { labelsMatch, anyValue, parseFilters, parseRegistryAuth, queryFlag } from '#libs/docker-api';
 import { EnxameError, type ClusterStore, type Service, type ServiceSpec } from '#libs/model';
 import { Body, Controller, Delete, Get, Headers, HttpCode, Inject, Param, Post, Query } from '@nestjs/common';
 import { bodyOf } from '../edge/body.js';
 import { findService, parseVersion } from '../edge/lookup.js';
 import { storeToken } from '../edge/providers.js';
-import { registryAuthWarnings } from './registry-auth.js';
 import { ServiceSpecDto } from './service-spec.dto.js';
 import { ServiceWriter } from './service-writer.js';
 import { presentService } from './service.presenter.js';
@@ -41,7 +40,7 @@ export class ServicesController {
     @Headers('x-registry-auth') auth: string | undefined,
     @Body(bodyOf(ServiceSpecDto)) spec: ServiceSpec,
   ): Promise<unknown> {
-    return { ID: await this.writer.create(spec), Warnings: registryAuthWarnings(auth) };
+    return { ID: await this.writer.create(spec, parseRegistryAuth(auth)), Warnings: null };
   }
 
   @Get(':id')
@@ -57,15 +56,19 @@ export class ServicesController {
     @Param('id') id: string,
     @Query('version') versionText: string | undefined,
     @Query('rollback') rollback: string | undefined,
+    @Query('registryAuthFrom') authFrom: string | undefined,
     @Headers('x-registry-auth') auth: string | undefined,
     @Body(bodyOf(ServiceSpecDto)) spec: ServiceSpec,
   ): Promise<unknown> {
     const version = parseVersion(versionText);
     if (rollback === 'previous') await this.writer.rollBack(id, version);
     else if (rollback === undefined || rollback === '' || rollback === 'none') {
-      await this.writer.update(id, version, spec);
+      await this.writer.update(id, version, spec, {
+        auth: parseRegistryAuth(auth),
+        isFromPrevious: authFrom === 'previous-spec',
+      });
     } else throw new EnxameError('invalid-argument', 'invalid rollback: must be "previous" or "none"');
-    return { Warnings: registryAuthWarnings(auth) };
+    return { Warnings: null };
   }
 
   @Delete(':id')

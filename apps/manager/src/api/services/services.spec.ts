@@ -120,6 +120,57 @@ describe('/services', () => {
     expect(stored(id).previousRevisionId).to.equal(first);
   });
 
+  it('keeps registry credentials for the nodes and shows them to nobody', async () => {
+    const encode = (value: unknown): string => Buffer.from(JSON.stringify(value)).toString('base64url');
+    const auth = { username: 'anna', password: 'opensesame' };
+    const send = (path: string, body: unknown, header: string): ReturnType<TestApi['call']> =>
+      api.call('POST', path, body, { 'x-registry-auth': header });
+    const created = await send('/services/create', web, encode({ ...auth, serveraddress: 'r:5000' }));
+    const { ID: id } = created.body as { ID: string };
+    const revision = (): unknown => api.store.view().revisions.get(stored(id).revisionId)?.registryAuth;
+    expect(revision()).to.deep.equal(auth);
+    expect(JSON.stringify((await api.call('GET', `/services/${id}`)).body)).to.not.include('opensesame');
+
+    await update(id, withContainer({ Image: 'demo:2' }));
+    expect(revision(), 'kept by an update without').to.deep.equal(auth);
+    const newer = { username: 'anna', password: 'changed' };
+    const first = stored(id).revisionId;
+    await send(
+      `/services/${id}/update?version=${version(id)}`,
+      withContainer({ Image: 'demo:2' }),
+      encode(newer),
+    );
+    expect(stored(id).revisionId, 'new credentials alone change no task').to.equal(first);
+    expect(revision()).to.deep.equal(newer);
+    await update(id, withContainer({ Image: 'demo:3' }));
+    await update(id, withContainer({ Image: 'demo:4' }), '&registryAuthFrom=previous-spec');
+    expect(revision()).to.deep.equal(newer);
+
+    const anonymous = await send('/services/create', { ...web, Name: 'free' }, 'e30=');
+    expect(anonymous.body).to.have.property('Warnings', null);
+    const rubbish = await send('/services/create', { ...web, Name: 'odd' }, '%%%');
+    expect(rubbish.status).to.equal(400);
+    expect(rubbish.body).to.have.property('message').that.includes('X-Registry-Auth');
+  });
+
+  it('runs on the network of the nodes themselves, alone and without published ports', async () => {
+    const onHost = withTask({ Networks: [{ Target: 'host' }] });
+    expect((await api.call('GET', '/networks/host?scope=swarm')).body).to.include({
+      Id: 'host',
+      Driver: 'host',
+    });
+    expect(stored(await create(onHost)).spec.TaskTemplate.Networks).to.deep.equal([{ Target: 'host' }]);
+    const refusals: [unknown, string][] = [
+      [{ ...onHost, EndpointSpec: { Ports: [{ TargetPort: 80, PublishedPort: 80 }] } }, 'EndpointSpec.Ports'],
+      [withTask({ Networks: [{ Target: 'host' }, { Target: 'host' }] }), 'TaskTemplate.Networks'],
+    ];
+    for (const [body, field] of refusals) {
+      const answer = await api.call('POST', '/services/create', { ...(body as Sent), Name: 'other' });
+      expect(answer.status).to.equal(400);
+      expect(answer.body).to.have.property('message').that.includes(field);
+    }
+  });
+
   it('rolls back: the specs change places and the rollout goes by the rollback rules', async () => {
     const id = await create();
     const first = stored(id).revisionId;

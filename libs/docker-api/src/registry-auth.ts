@@ -1,14 +1,11 @@
 /** `X-Registry-Auth`: base64url of JSON; some clients use plain base64. */
-import { EnxameError } from '#libs/model';
-import type { RegistryAuth } from '#libs/images';
-import type { IncomingHttpHeaders } from 'node:http';
+import { EnxameError, type RegistryAuth } from '#libs/model';
 
 const headerLengthMax = 16 * 1024;
 const fields = ['username', 'password', 'identitytoken'] as const;
 
 /** Undefined when the header is absent or names nobody (`e30=` is `{}`). Throws `invalid-argument`. */
-export function registryAuthOf(headers: IncomingHttpHeaders): RegistryAuth | undefined {
-  const header = [headers['x-registry-auth'] ?? []].flat()[0];
+export function parseRegistryAuth(header: string | undefined): RegistryAuth | undefined {
   if (header === undefined || header === '') return undefined;
   if (header.length > headerLengthMax) throw invalid(`over ${headerLengthMax} characters`);
   let document: unknown;
