@@ -19,8 +19,12 @@ export function withDetails(line: Buffer, details: string, timestamps: boolean):
   return Buffer.concat([line.subarray(0, end), prefix, line.subarray(end)]);
 }
 
-/** A line of our own among a task's, on its error stream. */
-export function noteLine(text: string, nowMs: number, timestamps: boolean): Buffer {
-  const stamp = timestamps ? `${new Date(nowMs).toISOString().replace('Z', '000000Z')} ` : '';
-  return Buffer.from(`${stamp}${text}\n`);
+/** The line behind the time it begins with. */
+export function withoutTime(line: Buffer): Buffer {
+  return line.subarray(line.indexOf(0x20) + 1);
+}
+
+/** A line of our own among a task's, with its time. */
+export function noteLine(text: string, nowMs: number): Buffer {
+  return Buffer.from(`${new Date(nowMs).toISOString().replace('Z', '000000Z')} ${text}\n`);
 }

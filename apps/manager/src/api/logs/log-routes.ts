@@ -82,13 +82,13 @@ async function streamLogs(
     const view = deps.store.view();
     for (const task of selection.tasks(view)) logs.add(view, task);
   };
-  if (follow) await followUntilGone(deps.store, request.signal, addAll);
-  else {
+  if (follow) {
+    logs.start();
+    await followUntilGone(deps.store, request.signal, addAll);
+  } else {
     const view = deps.store.view();
-    for (const task of selection.tasks(view)) {
-      await logs.room();
-      logs.add(view, task);
-    }
+    for (const task of selection.tasks(view)) logs.add(view, task);
+    logs.start();
     await logs.finished();
   }
   output.end();

@@ -1,21 +1,33 @@
 /**
- * The logs of many tasks as one stream. Each task's log comes from the node that has its container; a node that
- * cannot be reached costs its own lines and a note in their place, never the others.
+ * The logs of many tasks as one stream, in the order of their times. Each task's log comes from the node that has its
+ * container; a node that cannot be reached costs its own lines and a note in their place, never the others.
  */
 import { Demultiplexer, multiplexFrame } from '#libs/docker-api';
-import { EnxameError, type ClusterView, type Task, type TaskId } from '#libs/model';
+import { EnxameError, type ClusterView, type NodeId, type Task, type TaskId } from '#libs/model';
 import { once } from 'node:events';
 import type { IncomingMessage } from 'node:http';
 import type { Writable } from 'node:stream';
 import type { EngineClient } from '../engine/engine-client.js';
 import { taskName } from '../tasks/task-filters.js';
-import { detailsOf, noteLine, withDetails } from './log-lines.js';
+import { LineMerge } from './line-merge.js';
+import { detailsOf, noteLine, withDetails, withoutTime } from './log-lines.js';
 
-/** Streams open at the same time towards the nodes; more than this wait their turn unless they are followed. */
-const streamsMax = 64;
+/** A line that is followed waits this long for an earlier one of another task. */
+const followPatienceMs = 100;
+
+/** One line of a task without a terminal. */
+interface TaskLine {
+  at: string;
+  task: Readonly<Task>;
+  stream: 0 | 1 | 2;
+  /** Begins with its time. */
+  data: Buffer;
+}
+
+type LineSource = ReturnType<LineMerge<TaskLine>['open']>;
 
 export interface LogStreamOptions {
-  /** The query for the nodes: `follow`, `tail`, `since`, `until`, `stdout`, `stderr`, `timestamps`. */
+  /** The query for the nodes: `follow`, `tail`, `since`, `until`, `stdout`, `stderr`. */
   query: URLSearchParams;
   follow: boolean;
   details: boolean;
@@ -31,11 +43,20 @@ export class TaskLogStream {
   readonly #options: LogStreamOptions;
   readonly #seen = new Set<TaskId>();
   readonly #running = new Set<Promise<void>>();
+  /** A terminal's bytes have no lines with times: they go as they come. */
+  readonly #merge: LineMerge<TaskLine> | undefined;
 
   constructor(client: EngineClient, output: Writable, options: LogStreamOptions) {
     this.#client = client;
     this.#output = output;
     this.#options = options;
+    if (options.tty) return;
+    options.query.set('timestamps', '1');
+    this.#merge = new LineMerge<TaskLine>({
+      write: (line) => this.#writeLine(line),
+      nowMs: options.nowMs,
+      ...(options.follow ? { patienceMs: followPatienceMs } : {}),
+    });
   }
 
   /** Starts the log of a task that has a container and was not seen before. */
@@ -44,27 +65,31 @@ export class TaskLogStream {
     if (containerId === undefined || task.nodeId === undefined || this.#seen.has(task.id)) return;
     this.#seen.add(task.id);
     const name = taskName(view, task);
-    const run: Promise<void> = this.#copy(task, task.nodeId, containerId, name).finally(() =>
-      this.#running.delete(run),
+    const source = this.#merge?.open();
+    const run: Promise<void> = this.#copy({ task, nodeId: task.nodeId, containerId, name }, source).finally(
+      () => {
+        source?.end();
+        this.#running.delete(run);
+      },
     );
     this.#running.add(run);
   }
 
-  /** Resolves when no more than `streamsMax` streams are open. */
-  async room(): Promise<void> {
-    while (this.#running.size >= streamsMax) await Promise.race(this.#running);
+  /** All tasks that are there from the beginning have been added. */
+  start(): void {
+    this.#merge?.start();
   }
 
   async finished(): Promise<void> {
     while (this.#running.size > 0) await Promise.all(this.#running);
+    await this.#merge?.finished();
   }
 
   async #copy(
-    task: Readonly<Task>,
-    nodeId: NonNullable<Task['nodeId']>,
-    containerId: string,
-    name: string,
+    of: { task: Readonly<Task>; nodeId: NodeId; containerId: string; name: string },
+    source: LineSource | undefined,
   ): Promise<void> {
+    const { task, nodeId, containerId, name } = of;
     const { signal } = this.#options;
     try {
       const path = `/containers/${containerId}/logs?${this.#options.query.toString()}`;
@@ -78,32 +103,42 @@ export class TaskLogStream {
         answer.resume();
         throw new EnxameError('unavailable', `the node answered ${answer.statusCode}`);
       }
-      await this.#copyLines(task, answer);
+      await (source ? copyLines(task, answer, source) : this.#copyTerminal(answer));
     } catch (error) {
       if (signal.aborted) return;
       const why = error instanceof Error ? error.message : String(error);
-      await this.#write(task, 2, this.#note(`enxame: the log of ${name} is not available: ${why}`));
+      const note = noteLine(`enxame: the log of ${name} is not available: ${why}`, this.#options.nowMs());
+      await (source ? source.add(lineOf(task, 2, note)) : this.#write(withoutTime(note))).catch(
+        () => undefined,
+      );
     }
   }
 
-  async #copyLines(task: Readonly<Task>, answer: IncomingMessage): Promise<void> {
-    // With a TTY the node sends the bytes as they are.
-    const frames = this.#options.tty ? undefined : new Demultiplexer();
-    for await (const chunk of answer as AsyncIterable<Buffer>) {
-      const parts = frames?.push(chunk) ?? [{ stream: 1 as const, data: chunk }];
-      for (const { stream, data } of parts) await this.#write(task, stream, data);
-    }
+  async #copyTerminal(answer: IncomingMessage): Promise<void> {
+    for await (const chunk of answer as AsyncIterable<Buffer>) await this.#write(chunk);
   }
 
-  #note(text: string): Buffer {
-    return noteLine(text, this.#options.nowMs(), this.#options.timestamps);
+  #writeLine({ task, stream, data }: TaskLine): Promise<void> {
+    const { details, timestamps } = this.#options;
+    const line = timestamps ? data : withoutTime(data);
+    return this.#write(
+      multiplexFrame(stream, details ? withDetails(line, detailsOf(task), timestamps) : line),
+    );
   }
 
-  async #write(task: Readonly<Task>, stream: 0 | 1 | 2, data: Buffer): Promise<void> {
-    const { details, timestamps, tty, signal } = this.#options;
+  async #write(data: Buffer): Promise<void> {
     if (this.#output.destroyed || this.#output.writableEnded) return;
-    const line = details && !tty ? withDetails(data, detailsOf(task), timestamps) : data;
-    const mayGoOn = this.#output.write(tty ? line : multiplexFrame(stream, line));
-    if (!mayGoOn) await once(this.#output, 'drain', { signal });
+    if (!this.#output.write(data)) await once(this.#output, 'drain', { signal: this.#options.signal });
   }
+}
+
+async function copyLines(task: Readonly<Task>, answer: IncomingMessage, source: LineSource): Promise<void> {
+  const frames = new Demultiplexer();
+  for await (const chunk of answer as AsyncIterable<Buffer>) {
+    for (const { stream, data } of frames.push(chunk)) await source.add(lineOf(task, stream, data));
+  }
+}
+
+function lineOf(task: Readonly<Task>, stream: 0 | 1 | 2, data: Buffer): TaskLine {
+  return { at: data.toString('latin1', 0, Math.max(0, data.indexOf(0x20))), task, stream, data };
 }
