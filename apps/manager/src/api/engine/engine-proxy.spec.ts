@@ -30,8 +30,13 @@ function engineRoutes(node: string, containerId: string): Route[] {
       async handler(request, response) {
         if (request.params['id'] !== containerId) throw new EnxameError('not-found', 'No such container');
         const output = response.stream(200, { 'Content-Type': 'application/vnd.docker.multiplexed-stream' });
-        output.write(multiplexFrame(1, Buffer.from(`out of ${node}\n`)));
-        output.write(multiplexFrame(2, Buffer.from(`err of ${node}\n`)));
+        // Both nodes' first lines were written before both nodes' second ones.
+        const stamp = (second: number): string =>
+          request.query.get('timestamps') === '1'
+            ? `1970-01-01T00:00:0${second}.00000000${node.slice(-1)}Z `
+            : '';
+        output.write(multiplexFrame(1, Buffer.from(`${stamp(1)}out of ${node}\n`)));
+        output.write(multiplexFrame(2, Buffer.from(`${stamp(2)}err of ${node}\n`)));
         if (request.query.get('follow') !== '1') output.end();
       },
     },
@@ -214,11 +219,10 @@ describe('engines of other nodes', () => {
     expect(status).to.equal(200);
     return new Demultiplexer()
       .push(Buffer.from(body as string, 'latin1'))
-      .map(({ stream, data }) => `${stream} ${data.toString()}`)
-      .sort();
+      .map(({ stream, data }) => `${stream} ${data.toString()}`);
   }
 
-  it('merges the logs of all tasks, with details in front when asked', async () => {
+  it('merges the logs of all tasks in the order of their times, with details in front when asked', async () => {
     expect(await logLines('stdout=1&stderr=1')).to.deep.equal([
       '1 out of node-1\n',
       '1 out of node-2\n',
@@ -237,8 +241,9 @@ describe('engines of other nodes', () => {
   it('gives the logs there are when a node is away, and says which are not', async () => {
     addresses.delete(workerId);
     const lines = await logLines('stdout=1&stderr=1');
-    expect(lines.slice(0, 2)).to.deep.equal([
+    expect(lines).to.deep.equal([
       '1 out of node-1\n',
+      '2 err of node-1\n',
       '2 enxame: the log of web.2.t2 is not available: node node200000000000000000000 is not connected\n',
     ]);
   });

@@ -54,7 +54,7 @@ export class TaskLogStream {
     options.query.set('timestamps', '1');
     this.#merge = new LineMerge<TaskLine>({
       write: (line) => this.#writeLine(line),
-      nowMs: options.nowMs,
+      nowMs: () => performance.now(),
       ...(options.follow ? { patienceMs: followPatienceMs } : {}),
     });
   }
