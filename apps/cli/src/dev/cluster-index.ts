@@ -1,6 +1,15 @@
 /** Gives every local cluster a small number of its own, which its kernel names and subnets derive from. */
-import { existsSync, mkdirSync, readFileSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
-import { devClusterIndexMax, stateRoot } from './layout.js';
+import {
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
+import { devClusterIndexMax, runRoot, stateRoot } from './layout.js';
 
 export interface ClusterRecord {
   name: string;
@@ -13,6 +22,7 @@ export interface ClusterRecord {
   telemetryUrl?: string;
 }
 
+const claimGraceMs = 60_000;
 const indexFolder = `${stateRoot}/.index`;
 
 /** The record of a cluster that was made before, running or not. */
@@ -45,6 +55,7 @@ export function claimClusterIndex(name: string): number {
     const file = `${indexFolder}/${index}`;
     if (existsSync(file) && readFileSync(file, 'utf8') === name) return index;
   }
+  forgetAbandonedClaims();
   for (let index = 0; index <= devClusterIndexMax; index++) {
     try {
       writeFileSync(`${indexFolder}/${index}`, name, { flag: 'wx' });
@@ -58,6 +69,18 @@ export function claimClusterIndex(name: string): number {
       .map((record) => record.name)
       .join(', ')}); end one with: enxame dev down --purge --name NAME`,
   );
+}
+
+/** Somebody removed a cluster's state by hand: nothing will ever give its place back. */
+function forgetAbandonedClaims(): void {
+  for (const entry of readdirSync(indexFolder)) {
+    const file = `${indexFolder}/${entry}`;
+    const name = readFileSync(file, 'utf8');
+    // A claim comes a moment before the state it is for.
+    const isFresh = Date.now() - statSync(file).mtimeMs < claimGraceMs;
+    if (isFresh || existsSync(`${stateRoot}/${name}`) || existsSync(`${runRoot}/${name}`)) continue;
+    rmSync(file, { force: true });
+  }
 }
 
 export function releaseClusterIndex(index: number): void {

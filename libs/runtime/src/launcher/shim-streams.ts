@@ -19,6 +19,8 @@ export class ShimStreams {
 
   private connection: FrameConnection | undefined;
   private exit: ContainerExit | undefined;
+  /** Outputs whose reader is behind. */
+  private readonly full = new Set<PassThrough>();
   private answer: ((frame: Frame | undefined) => void) | undefined;
   private finish: (exit: ContainerExit | undefined) => void = () => undefined;
 
@@ -76,12 +78,16 @@ export class ShimStreams {
 
   private hand(stream: PassThrough, data: Buffer): void {
     if (stream.destroyed || stream.write(data)) return;
+    this.connection?.pause();
+    // Frames that had been read already come in spite of the pause.
+    if (this.full.has(stream)) return;
+    this.full.add(stream);
     const resume = () => {
       stream.off('drain', resume);
       stream.off('close', resume);
-      this.connection?.resume();
+      this.full.delete(stream);
+      if (this.full.size === 0) this.connection?.resume();
     };
-    this.connection?.pause();
     stream.on('drain', resume);
     stream.on('close', resume);
   }
