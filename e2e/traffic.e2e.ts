@@ -1,9 +1,7 @@
 /** Nobody's request fails while replicas come, go, die and move. */
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { readFileSync } from 'node:fs';
 import { expect } from 'chai';
-import { busyboxArchive, busyboxImage } from './harness/busybox-image.js';
+import { busyboxImage, loadBusybox } from './harness/busybox-image.js';
 import { eventually, TestCluster } from './harness/cluster.js';
 import { LoadClient, type LoadResult } from './harness/load.js';
 import { OutsideClient } from './harness/outside-client.js';
@@ -184,13 +182,7 @@ describe('traffic during change', function () {
   });
 
   it('answers service names inside containers', async () => {
-    const folder = mkdtempSync(join(tmpdir(), 'enxame-busybox-'));
-    try {
-      writeFileSync(join(folder, 'busybox.tar'), await busyboxArchive());
-      await cluster.docker(['load', '-q', '-i', join(folder, 'busybox.tar')]);
-    } finally {
-      rmSync(folder, { recursive: true, force: true });
-    }
+    await loadBusybox(cluster);
     await cluster.docker(['network', 'create', '-d', 'overlay', 'inside']);
     const create = ['service', 'create', '-q', '--network', 'inside'];
     await cluster.docker([...create, '--name', 'api', '--replicas', '3', 'enxame/demo:1']);

@@ -1,9 +1,12 @@
 /** An image to look around in: Debian's static busybox with all of its commands, as `docker save` would write it. */
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { readFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { buffer } from 'node:stream/consumers';
 import { pack } from 'tar-stream';
+import type { TestCluster } from './cluster.js';
 
 export const busyboxImage = 'enxame/busybox:1';
 const program = '/bin/busybox';
@@ -66,4 +69,15 @@ export async function busyboxArchive(
       content: JSON.stringify([{ Config: 'config.json', RepoTags: [tag], Layers: ['layer.tar'] }]),
     },
   ]);
+}
+
+export async function loadBusybox(cluster: TestCluster, node = 1): Promise<void> {
+  const folder = mkdtempSync(join(tmpdir(), 'enxame-busybox-'));
+  try {
+    const file = join(folder, 'busybox.tar');
+    writeFileSync(file, await busyboxArchive());
+    await cluster.docker(['load', '-q', '-i', file], { node });
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
 }

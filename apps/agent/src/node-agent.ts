@@ -9,9 +9,11 @@ import type { NodeNetwork } from '#libs/network';
 import type { ContainerRuntime, VolumeStore } from '#libs/runtime';
 import type { Telemetry } from '#libs/telemetry';
 import { networkInterfaces } from 'node:os';
+import { join } from 'node:path';
 import { NodeEvents } from './engine/events/node-events.js';
 import { createFrontDoor, type FrontDoor } from './engine/front-door/index.js';
 import { engineRoutes, type Engine } from './engine/engine.js';
+import { networkRoutes } from './engine/networks/network-routes.js';
 import type { Log } from './node/log.js';
 import type { ManagerProcess } from './node/manager-process.js';
 import { shutdownRoute, stopAllContainers } from './node/shutdown.js';
@@ -61,6 +63,7 @@ export class NodeAgent {
     });
     this.#engine = engineRoutes({
       ...options,
+      networkDir: join(config.stateDir, 'network'),
       notify: (notice) => this.#events.notice(notice),
       peersFor: (reference) => this.#swarm.link?.peersFor(reference) ?? Promise.resolve([]),
     });
@@ -77,7 +80,17 @@ export class NodeAgent {
       },
       status: () => this.#swarm.status(),
       counts: () => this.#engine.counts(),
-      localSubnet: () => options.network.localSubnet(),
+      networkRoutes: (forward) =>
+        networkRoutes({
+          config,
+          startedAtMs: options.nowMs(),
+          forward,
+          network,
+          networks: this.#engine.networks.list,
+          containers: this.#engine.networks.containers,
+          notify: (notice) => this.#events.notice(notice),
+          nowMs: () => options.nowMs(),
+        }),
       telemetry,
       nowMs: () => options.nowMs(),
       log: (error, what) => log('error', what, { error }),
@@ -98,6 +111,7 @@ export class NodeAgent {
   /** The runtime has started. Resolves when the node's API answers; it comes to its cluster after that. */
   async start(): Promise<void> {
     const { config, network, images, volumes, telemetry, log } = this.#options;
+    this.#engine.startNetworks();
     await Promise.all([images.start(), volumes.start(), telemetry.start(), network.start()]);
     this.#events.start();
     this.#engine.start();

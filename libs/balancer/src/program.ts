@@ -35,6 +35,8 @@ export interface PublishedPort {
   publishedPort: number;
   targetPort: number;
   backends: readonly string[];
+  /** Absent: of every address of the node. */
+  address?: string;
 }
 
 export interface BalancerProgram {
@@ -53,8 +55,8 @@ export interface BalancerProgram {
   /** What this node's interface names begin with. */
   devicePrefix: { overlay: string; container: string };
   networks: readonly BalancedNetwork[];
-  /** Networks that only this node has, of containers outside services. CIDR. */
-  localSubnets: readonly string[];
+  /** Networks that only this node has, of containers outside services. */
+  localNetworks: readonly BalancedNetwork[];
   peers: readonly BalancedPeer[];
   virtualAddresses: readonly VirtualAddress[];
   publishedPorts: readonly PublishedPort[];

@@ -82,11 +82,13 @@ function fixedChains(program: BalancerProgram): string {
   chain balance_incoming {
     type nat hook prerouting priority -105; policy accept;
     ip daddr vmap @virtual_addresses
+    ip daddr . meta l4proto . th dport vmap @published_addresses
     ${published} vmap @published_ports
   }
   chain balance_local {
     type nat hook output priority -105; policy accept;
     ip daddr vmap @virtual_addresses
+    ip daddr . meta l4proto . th dport vmap @published_addresses
     ${published} vmap @published_ports
   }
   chain refuse {
@@ -157,14 +159,20 @@ export function buildRuleset(program: BalancerProgram): Ruleset {
     virtualAddresses.set(vip.address, `goto ${chain}`);
   }
   const publishedPorts = new Map<string, string>();
+  const publishedAddresses = new Map<string, string>();
   for (const port of program.publishedPorts) {
     if (port.backends.length === 0) continue;
-    const chain = `port_${port.protocol}_${port.publishedPort}`;
+    const place = port.address === undefined ? '' : `_${port.address.replaceAll('.', '_')}`;
+    const chain = `port_${port.protocol}_${port.publishedPort}${place}`;
     chains.set(chain, toBackends(port.backends, `meta l4proto ${port.protocol} `, port.targetPort));
-    publishedPorts.set(`${port.protocol} . ${port.publishedPort}`, `goto ${chain}`);
+    const key = `${port.protocol} . ${port.publishedPort}`;
+    if (port.address === undefined) publishedPorts.set(key, `goto ${chain}`);
+    else publishedAddresses.set(`${port.address} . ${key}`, `goto ${chain}`);
   }
-  const subnets = [...program.networks.map((network) => network.subnet), ...program.localSubnets];
-  const internal = program.networks.filter((network) => network.internal).map((network) => network.subnet);
+  const networks = [...program.networks, ...program.localNetworks];
+  const subnets = networks.map((network) => network.subnet);
+  const localSubnets = program.localNetworks.map((network) => network.subnet);
+  const internal = networks.filter((network) => network.internal).map((network) => network.subnet);
   const set = (type: string, elements: ReadonlyMap<string, string>, interval = false): ElementSet => {
     return { kind: 'set', type: `type ${type}`, elements, interval };
   };
@@ -174,7 +182,7 @@ export function buildRuleset(program: BalancerProgram): Ruleset {
   const sets = new Map<string, ElementSet>([
     ['generation', set('mark . mark', keys([generationElement(program.generation)]))],
     ['subnets', set('ipv4_addr', keys(subnets), true)],
-    ['local_subnets', set('ipv4_addr', keys(program.localSubnets), true)],
+    ['local_subnets', set('ipv4_addr', keys(localSubnets), true)],
     ['internal_subnets', set('ipv4_addr', keys(internal), true)],
     [
       'same_network',
@@ -197,7 +205,11 @@ export function buildRuleset(program: BalancerProgram): Ruleset {
       'ports_taken',
       set(
         'inet_proto . inet_service',
-        keys(program.publishedPorts.map((port) => `${port.protocol} . ${port.publishedPort}`)),
+        keys(
+          program.publishedPorts
+            .filter((port) => port.address === undefined)
+            .map((port) => `${port.protocol} . ${port.publishedPort}`),
+        ),
       ),
     ],
     [
@@ -206,6 +218,7 @@ export function buildRuleset(program: BalancerProgram): Ruleset {
     ],
     ['virtual_addresses', map('type ipv4_addr : verdict', virtualAddresses)],
     ['published_ports', map('type inet_proto . inet_service : verdict', publishedPorts)],
+    ['published_addresses', map('type ipv4_addr . inet_proto . inet_service : verdict', publishedAddresses)],
   ]);
   return { table: tableName(program.tag), fixed: fixedChains(program), sets, chains };
 }

@@ -15,7 +15,7 @@ const base: BalancerProgram = {
   dataPathPort: 4789,
   devicePrefix: { overlay: 'xspec-', container: 'e1234-' },
   networks: [{ subnet: '10.0.0.0/16', internal: false }],
-  localSubnets: ['172.17.0.0/16'],
+  localNetworks: [{ subnet: '172.17.0.0/16', internal: false }],
   peers: [{ address: '192.0.2.2', macAddress: '02:65:6e:78:00:02', mark: 0x0e000002 }],
   virtualAddresses: [
     { serviceId: 'web', networkId: 'front', address: '10.0.0.9', backends: ['10.0.1.5', '10.0.2.5'] },
@@ -133,7 +133,10 @@ describe('the kernel takes every script', function () {
         subnet,
         internal: random() < 0.5,
       })),
-      localSubnets: some(['172.17.0.0/16', '172.18.0.0/16']),
+      localNetworks: some([
+        { subnet: '172.17.0.0/16', internal: false },
+        { subnet: '172.18.0.0/16', internal: true },
+      ]),
       peers: some([2, 3, 4]).map((index) => ({
         address: `192.0.2.${index}`,
         macAddress: `02:65:6e:78:00:0${index}`,
@@ -150,6 +153,7 @@ describe('the kernel takes every script', function () {
         publishedPort,
         targetPort: 80,
         backends: backends(),
+        ...(random() < 0.5 ? { address: '127.0.0.1' } : {}),
       })),
       localBackends: backends(),
     };

@@ -1,6 +1,6 @@
 /** What a route's handler sees of an exchange, and how it answers. */
 import { EnxameError } from '#libs/model';
-import type { Duplex, Readable } from 'node:stream';
+import { Readable, type Duplex } from 'node:stream';
 import type { Exchange } from './exchange.js';
 import type { ApiRequest, ApiResponse } from './port.js';
 
@@ -35,6 +35,17 @@ export function requestOf(exchange: Exchange, params: Record<string, string>): A
 
 /** The whole body as JSON; undefined when empty. `invalid-argument` when it is over the limit or not JSON. */
 export async function readJson(body: Readable, contentLength: string | undefined): Promise<unknown> {
+  return parseJson(await readBytes(body, contentLength));
+}
+
+/** The body as JSON, and the exchange as if nobody had read it: for a handler that may have to pass it on. */
+export async function peekJson(request: ApiRequest): Promise<{ body: unknown; exchange: Exchange }> {
+  const exchange = exchangeOf(request);
+  const bytes = await readBytes(exchange.body, exchange.request.headers['content-length']);
+  return { body: parseJson(bytes), exchange: { ...exchange, body: Readable.from([bytes]) } };
+}
+
+async function readBytes(body: Readable, contentLength: string | undefined): Promise<Buffer> {
   if (Number(contentLength ?? 0) > jsonBodyBytesMax) throw tooLarge();
   const chunks: Buffer[] = [];
   let bytes = 0;
@@ -43,9 +54,13 @@ export async function readJson(body: Readable, contentLength: string | undefined
     if (bytes > jsonBodyBytesMax) throw tooLarge();
     chunks.push(chunk);
   }
-  if (bytes === 0) return undefined;
+  return Buffer.concat(chunks);
+}
+
+function parseJson(bytes: Buffer): unknown {
+  if (bytes.length === 0) return undefined;
   try {
-    return JSON.parse(Buffer.concat(chunks).toString('utf8'));
+    return JSON.parse(bytes.toString('utf8'));
   } catch (error) {
     const why = error instanceof Error ? error.message : String(error);
     throw new EnxameError('invalid-argument', `invalid JSON: ${why}`, { cause: error });

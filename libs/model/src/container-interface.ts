@@ -11,4 +11,13 @@ export interface ContainerInterface {
   subnet: string;
   defaultRoute: boolean;
   mtu: number;
+  /** Of a container outside services on another network than the node's own `bridge`. */
+  network?: {
+    id: string;
+    name: string;
+    /** Names of the container there, beside its own. */
+    aliases: string[];
+    /** It asked for this very address. */
+    isAddressAsked: boolean;
+  };
 }

@@ -21,6 +21,38 @@ export interface NetworkProgram {
   balance: readonly BalanceItem[];
 }
 
+/** A network that only this node has, beside its own `bridge`. */
+export interface LocalNetworkItem {
+  id: string;
+  /** CIDR. */
+  subnet: string;
+  /** The node's own address in the subnet. */
+  gateway: string;
+  internal: boolean;
+}
+
+/** A running container outside services: where it is, and how others on its networks call it. */
+export interface LocalEndpoint {
+  addresses: readonly { networkId: string; address: string; names: readonly string[] }[];
+  ports: readonly LocalPort[];
+}
+
+/** A port of the node that leads to a container. */
+export interface LocalPort {
+  protocol: 'tcp' | 'udp' | 'sctp';
+  /** Absent: every address of the node. */
+  hostAddress?: string;
+  hostPort: number;
+  address: string;
+  port: number;
+}
+
+/** What this node has of itself. */
+export interface LocalProgram {
+  networks: readonly LocalNetworkItem[];
+  endpoints: readonly LocalEndpoint[];
+}
+
 export interface NodeNetworkOptions {
   /** Names kernel objects; clusters on one machine differ in it. At most 8 characters `[a-z0-9]`. */
   tag: string;
@@ -33,6 +65,24 @@ export interface NodeNetworkOptions {
   /** Underlay address of this node. */
   address: string;
   dnsUpstreams: string[];
+}
+
+export interface LocalInterfaceRequest {
+  containerId: string;
+  taken: ReadonlySet<string>;
+  network?: LocalNetworkItem;
+  wanted?: string;
+  /** Which of the container's interfaces it is, from 0. */
+  index?: number;
+}
+
+export interface ServicePort {
+  serviceId: string;
+  protocol: 'tcp' | 'udp' | 'sctp';
+  publishedPort: number;
+  targetPort: number;
+  /** Only where a task of the service runs. */
+  isHostMode: boolean;
 }
 
 export interface NodeNetwork {
@@ -48,10 +98,17 @@ export interface NodeNetwork {
   apply(program: NetworkProgram): Promise<void>;
   /** What a task's container needs inside, for `ContainerConfig.network.interfaces`. */
   interfacesFor(options: { containerId: string; networks: readonly TaskNetwork[] }): ContainerInterface[];
+  /** The same for what is this node's alone; before the first cluster program it only takes note. */
+  applyLocal(program: LocalProgram): Promise<void>;
   /** Subnet of the node's own network, for containers outside services; absent until the first program is in place. */
   localSubnet(): string | undefined;
-  /** What such a container needs inside. `taken`: addresses that other containers of this node have. */
-  localInterface(options: { containerId: string; taken: ReadonlySet<string> }): ContainerInterface;
+  /** A subnet for a further network, or the wanted one when nothing on this node overlaps it. Throws `forbidden`. */
+  findSubnet(wanted?: string): Promise<string>;
+  /**
+   * What such a container needs inside. `network`: another one than the node's own. `taken`: addresses that other
+   * containers of this node have; `wanted`: one of its own choice.
+   */
+  localInterface(options: LocalInterfaceRequest): ContainerInterface;
   /** A dead local endpoint leaves this node's balancer at once, before the leader hears of it; undone by the next program. */
   withdraw(taskId: string): Promise<void>;
   /** Open connections to an address that moved data in the last `idleMs` (from conntrack). */
@@ -59,4 +116,6 @@ export interface NodeNetwork {
   /** Addresses DNS gives containers. */
   nameservers(): string[];
   networkName(id: NetworkId): string | undefined;
+  /** Ports of this node that services have, as the newest program says. */
+  publishedPorts(): ServicePort[];
 }

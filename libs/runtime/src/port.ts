@@ -178,6 +178,16 @@ export interface ContainerNetwork {
   resolverOptions: string[];
   /** `ip name [alias...]` lines for /etc/hosts, beside localhost and the container's own name. */
   hosts: string[];
+  /** Ports of the node that lead to the container. */
+  ports?: ContainerPort[];
+}
+
+export interface ContainerPort {
+  protocol: 'tcp' | 'udp' | 'sctp';
+  containerPort: number;
+  /** Absent: every address of the node. */
+  hostAddress?: string;
+  hostPort: number;
 }
 
 export interface ContainerHealth {

@@ -7,11 +7,12 @@ import type { ContainerRuntime, VolumeStore } from '#libs/runtime';
 import type { Log } from '../node/log.js';
 import type { TaskVolumes } from '../tasks/ports.js';
 import type { LocalContainers } from './front-door/cluster-forward.js';
-import { DefaultNetwork } from './containers/default-network.js';
 import { createContainerEngine } from './containers/index.js';
 import type { Notify } from './containers/notices.js';
 import { buildRoutes } from './build/index.js';
 import { distributionRoutes, imageRoutes, loginRoute } from './images/index.js';
+import { ContainerNetworks } from './networks/container-networks.js';
+import { LocalNetworks } from './networks/local-networks.js';
 import { dfRoute } from './usage/df-route.js';
 import type { NodeCounts } from './system/node-status.js';
 
@@ -19,7 +20,9 @@ export interface EngineOptions {
   runtime: ContainerRuntime;
   images: ImageStore;
   volumes: VolumeStore;
-  network: Pick<NodeNetwork, 'localInterface' | 'nameservers'>;
+  network: NodeNetwork;
+  /** Folder of the node's network state. */
+  networkDir: string;
   peersFor(reference: string): Promise<PeerSource[]>;
   notify: Notify;
   nowMs(): number;
@@ -33,6 +36,9 @@ export interface Engine {
   local: LocalContainers;
   counts(): NodeCounts;
   taskVolumes: TaskVolumes;
+  networks: { list: LocalNetworks; containers: ContainerNetworks };
+  /** The runtime has started, and the node's network has not: ports and names are in its first program. */
+  startNetworks(): void;
   /** Once the runtime has started and before the routes are served. */
   start(): void;
   stop(): void;
@@ -41,11 +47,18 @@ export interface Engine {
 export function engineRoutes(options: EngineOptions): Engine {
   const { runtime, images, volumes, log } = options;
   const nowMs = (): number => options.nowMs();
+  const networks = new LocalNetworks(options.networkDir);
+  const containerNetworks = new ContainerNetworks({
+    runtime,
+    network: options.network,
+    networks,
+    log: (error, what) => log('warn', what, { error }),
+  });
   const containers = createContainerEngine({
     runtime,
     images,
     volumes,
-    defaultNetwork: new DefaultNetwork(options),
+    networks: containerNetworks,
     notify: (notice) => options.notify(notice),
     nowMs,
     log: (error, what) => log('error', what, { error }),
@@ -74,8 +87,16 @@ export function engineRoutes(options: EngineOptions): Engine {
     ],
     peerRoutes: distributionRoutes(images),
     local: containers.local,
+    networks: { list: networks, containers: containerNetworks },
+    startNetworks() {
+      networks.load();
+      containerNetworks.start();
+    },
     start: () => containers.start(),
-    stop: () => containers.stop(),
+    stop() {
+      containerNetworks.stop();
+      containers.stop();
+    },
     counts: () => {
       const running = runtime.list().filter(({ phase }) => phase === 'running').length;
       const containers = runtime.list().length;

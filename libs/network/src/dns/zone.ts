@@ -1,7 +1,7 @@
 /** The names of the cluster, by network: what a container may ask for is what its networks hold. Pure. */
 import type { BalanceItem, EndpointItem, NetworkId } from '#libs/model';
 import { contains, parseIpv4, parsePrefix } from '../ipv4.js';
-import type { NetworkProgram } from '../port.js';
+import type { LocalProgram, NetworkProgram } from '../port.js';
 
 /** SwarmKit's task name: the slot, or for global services the node, between service and task. */
 function taskName(item: BalanceItem, endpoint: EndpointItem): string {
@@ -15,13 +15,30 @@ export class Zone {
   private readonly networksOfAddress = new Map<string, string[]>();
   private readonly subnets: { id: string; prefix: ReturnType<typeof parsePrefix> }[] = [];
 
-  constructor(program?: NetworkProgram) {
+  constructor(program?: NetworkProgram, local?: LocalProgram) {
+    if (local) this.addLocal(local);
     if (!program) return;
     for (const network of program.networks) {
       this.names.set(network.id, new Map());
       this.subnets.push({ id: network.id, prefix: parsePrefix(network.subnet) });
     }
     for (const item of program.balance) this.addService(item);
+  }
+
+  private addLocal(local: LocalProgram): void {
+    for (const { id, subnet } of local.networks) {
+      this.names.set(id, new Map());
+      this.subnets.push({ id, prefix: parsePrefix(subnet) });
+    }
+    for (const { addresses } of local.endpoints) {
+      const own = addresses.map(({ networkId }) => networkId);
+      for (const { networkId, address, names } of addresses) {
+        this.networksOfAddress.set(address, own);
+        for (const name of new Set(names)) this.add(networkId, name, [address]);
+        const [first] = names;
+        if (first !== undefined) this.pointers.set(address, [{ name: first, networkId }]);
+      }
+    }
   }
 
   private add(networkId: string, name: string, addresses: readonly string[]): void {

@@ -1,7 +1,7 @@
 /** A network program as the balancer's: addresses and ports with their backends. Pure. */
 import type { BalancerProgram, PublishedPort, VirtualAddress } from '#libs/balancer';
 import type { BalanceItem, EndpointItem, NetworkId } from '#libs/model';
-import type { NetworkProgram, NodeNetworkOptions } from '../port.js';
+import type { LocalPort, LocalProgram, NetworkProgram, NodeNetworkOptions } from '../port.js';
 import { containerPrefix, nodeMacAddress, overlayPrefix, peerMark } from './names.js';
 
 function addressOn(endpoint: EndpointItem, networkId: NetworkId): string | undefined {
@@ -28,11 +28,21 @@ function publishedPorts(item: BalanceItem, live: readonly EndpointItem[], self: 
   return ports;
 }
 
+function localPort({ protocol, hostAddress, hostPort, address, port }: LocalPort): PublishedPort {
+  return {
+    protocol,
+    publishedPort: hostPort,
+    targetPort: port,
+    backends: [address],
+    ...(hostAddress === undefined ? {} : { address: hostAddress }),
+  };
+}
+
 export function balancerProgramOf(
   program: NetworkProgram,
   options: Pick<NodeNetworkOptions, 'tag' | 'linkLocalGateway' | 'markBase' | 'address'>,
   withdrawn: ReadonlySet<string>,
-  localSubnet?: string,
+  local: LocalProgram & { bridge?: string | undefined } = { networks: [], endpoints: [] },
 ): BalancerProgram {
   const virtualAddresses: VirtualAddress[] = [];
   const ports = new Map<string, PublishedPort>();
@@ -56,6 +66,16 @@ export function balancerProgramOf(
       for (const { address } of endpoint.networks) localBackends.add(address);
     }
   }
+  for (const { ports: own } of local.endpoints) {
+    for (const port of own) {
+      const key = `${port.hostAddress ?? ''}/${port.protocol}/${port.hostPort}`;
+      const shared = `${port.protocol}/${port.hostPort}`;
+      if (!ports.has(port.hostAddress === undefined ? shared : key)) {
+        ports.set(port.hostAddress === undefined ? shared : key, localPort(port));
+      }
+      localBackends.add(port.address);
+    }
+  }
   return {
     tag: options.tag,
     generation: program.generation,
@@ -64,7 +84,10 @@ export function balancerProgramOf(
     markBase: options.markBase,
     dataPathPort: program.settings.dataPathPort,
     devicePrefix: { overlay: overlayPrefix(options.tag), container: containerPrefix(options.tag) },
-    localSubnets: localSubnet === undefined ? [] : [localSubnet],
+    localNetworks: [
+      ...(local.bridge === undefined ? [] : [{ subnet: local.bridge, internal: false }]),
+      ...local.networks.map(({ subnet, internal }) => ({ subnet, internal })),
+    ],
     networks: program.networks.map(({ subnet, internal }) => ({ subnet, internal })),
     peers: program.peers
       .filter((peer) => peer.id !== program.self)

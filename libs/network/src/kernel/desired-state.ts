@@ -1,7 +1,7 @@
 /** A network program as kernel objects: devices, neighbours, forwarding entries, routes and rules. Pure. */
 import type { NetworkItem, PeerItem } from '#libs/model';
 import { parseIpv4 } from '../ipv4.js';
-import type { NetworkProgram } from '../port.js';
+import type { LocalNetworkItem, NetworkProgram } from '../port.js';
 import { nodeMacAddress, nowhereMetric, overlayDevice, peerMark, rulePriorities } from './names.js';
 
 export interface OverlayDevice {
@@ -44,6 +44,8 @@ export interface DesiredStateOptions {
   address: string;
   /** MTU of the overlay devices. */
   mtu: number;
+  /** Networks that only this node has. */
+  local: readonly LocalNetworkItem[];
   /** For subnets without blocks: which node has which address. */
   singleRoutes: ReadonlyMap<string, SingleRoutes>;
 }
@@ -62,6 +64,14 @@ export function nowhereKey(block: string): string {
 
 export function nowhereRoute(markBase: number): string {
   return `metric ${nowhereMetric(markBase)}`;
+}
+
+export function ownAddressKey(address: string): string {
+  return `local local ${address}`;
+}
+
+export function ownAddressRoute(markBase: number): string {
+  return `dev lo metric ${nowhereMetric(markBase)}`;
 }
 
 function addNetwork(
@@ -113,6 +123,11 @@ function isReachable(address: string, own: string): boolean {
 
 export function desiredKernelState(program: NetworkProgram, options: DesiredStateOptions): KernelState {
   const state = emptyKernelState();
+  for (const { subnet, gateway } of options.local) {
+    state.routes.set(nowhereKey(subnet), nowhereRoute(options.markBase));
+    // The node is there for its containers under the address that Docker calls the gateway.
+    state.routes.set(ownAddressKey(gateway), ownAddressRoute(options.markBase));
+  }
   const peers = program.peers.filter(
     (peer) => peer.id !== program.self && isReachable(peer.address, options.address),
   );

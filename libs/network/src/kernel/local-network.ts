@@ -7,10 +7,12 @@
  */
 import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { EnxameError } from '#libs/model';
 import { hash32 } from '../hash.js';
 import { contains, formatIpv4, formatPrefix, overlap, parseIpv4, parsePrefix, prefixAt } from '../ipv4.js';
 import type { Prefix } from '../ipv4.js';
 import { gatewayOf, probe } from '../allocation/address-plan.js';
+import type { LocalInterfaceRequest } from '../port.js';
 import { mustRun, runCommand } from './command.js';
 
 const file = 'local-subnet';
@@ -52,6 +54,53 @@ export function localAddress(
     (candidate) => candidate !== gateway && !taken.has(formatIpv4(candidate)),
   );
   return address === undefined ? undefined : formatIpv4(address);
+}
+
+/** The address a container asked for, or one of its own. Throws in Docker's words. */
+export function chooseAddress(subnet: string, request: LocalInterfaceRequest): string {
+  const { containerId, network, taken, wanted } = request;
+  if (wanted === undefined) {
+    const used = network === undefined ? taken : new Set([...taken, network.gateway]);
+    const address = localAddress(subnet, containerId, used);
+    if (address !== undefined) return address;
+    throw new EnxameError(
+      'resource-exhausted',
+      `no available IPv4 addresses on this network's address pool: ${subnet}`,
+    );
+  }
+  const range = parsePrefix(subnet);
+  const value = parseIpv4(wanted);
+  if (value === undefined) throw new EnxameError('invalid-argument', `invalid IPv4 address: ${wanted}`);
+  if (!range || !contains(range, value)) {
+    throw new EnxameError('invalid-argument', `no configured subnet contains IP address ${wanted}`);
+  }
+  if (taken.has(wanted) || wanted === network?.gateway) {
+    throw new EnxameError('conflict', 'Address already in use');
+  }
+  return wanted;
+}
+
+/** See `NodeNetwork.findSubnet`; `avoid` is what is promised but perhaps not routed yet. */
+export async function findLocalSubnet(wanted: string | undefined, avoid: readonly string[]): Promise<string> {
+  const text = await mustRun('ip', ['-j', '-4', 'route', 'show', 'table', 'all']);
+  const taken = avoid.flatMap((subnet) => parsePrefix(subnet) ?? []);
+  for (const { dst = '' } of JSON.parse(text || '[]') as RouteJson[]) {
+    const prefix = dst.includes('/') ? parsePrefix(dst) : hostPrefix(dst);
+    if (prefix && prefix.length > 0) taken.push(prefix);
+  }
+  const asked = wanted === undefined ? undefined : parsePrefix(wanted);
+  if (wanted !== undefined && asked === undefined)
+    throw new EnxameError('invalid-argument', `invalid subnet ${wanted}: not an IPv4 CIDR`);
+  const chosen = asked ?? chooseLocalSubnet(undefined, taken);
+  if (chosen === undefined) {
+    throw new EnxameError('resource-exhausted', 'all predefined address pools have been fully subnetted');
+  }
+  if (taken.some((other) => overlap(chosen, other)))
+    throw new EnxameError(
+      'forbidden',
+      'invalid pool request: Pool overlaps with other one on this address space',
+    );
+  return formatPrefix(chosen);
 }
 
 interface RouteJson {

@@ -37,7 +37,7 @@ export function rulePriorities(markBase: number): { overlay: number; marks: numb
   return { overlay, marks: overlay + 1 };
 }
 
-/** Metric of this node's routes to nowhere, by which it knows them again. The low bits of a mark base are zero. */
+/** Metric of this node's routes to nowhere and to itself, by which it knows them again. The low bits of a mark base are zero. */
 export function nowhereMetric(markBase: number): number {
   return (markBase | 1) >>> 0;
 }

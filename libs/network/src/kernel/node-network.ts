@@ -8,13 +8,20 @@ import { EnxameError } from '#libs/model';
 import type { ContainerInterface, NetworkId, TaskNetwork } from '#libs/model';
 import { DnsServer } from '../dns/dns-server.js';
 import { Zone } from '../dns/zone.js';
-import type { NetworkProgram, NodeNetwork, NodeNetworkOptions } from '../port.js';
+import type {
+  LocalInterfaceRequest,
+  LocalProgram,
+  NetworkProgram,
+  NodeNetwork,
+  NodeNetworkOptions,
+  ServicePort,
+} from '../port.js';
 import { balancerProgramOf, vanishedBackends } from './balancer-program.js';
 import { mustRun, runCommand } from './command.js';
 import { ConnectionTable } from './connection-table.js';
 import { desiredKernelState, emptyKernelState } from './desired-state.js';
 import type { KernelState } from './desired-state.js';
-import { LocalNetwork, localAddress } from './local-network.js';
+import { chooseAddress, findLocalSubnet, LocalNetwork } from './local-network.js';
 import { containerDevice } from './names.js';
 import { containerDevices, readKernelState, underlayMtu } from './observed-state.js';
 import { diffKernelStates, forwardingRemovals } from './reconcile.js';
@@ -51,6 +58,7 @@ class KernelNodeNetwork implements NodeNetwork {
   /** Tasks whose endpoint is dead although the leader does not know it yet. */
   private readonly withdrawn = new Set<string>();
   private program: NetworkProgram | undefined;
+  private localProgram: LocalProgram = { networks: [], endpoints: [] };
   /** Tasks that are endpoints in `program`. */
   private endpoints: ReadonlySet<string> = new Set();
   /** What the kernel has for certain; absent after a failure or at the start, and then everything is set anew. */
@@ -169,6 +177,22 @@ class KernelNodeNetwork implements NodeNetwork {
     return this.enqueue();
   }
 
+  applyLocal(program: LocalProgram): Promise<void> {
+    this.localProgram = program;
+    // A port that was given up must not lead to whoever has the address next.
+    this.hurry();
+    return this.program === undefined ? Promise.resolve() : this.enqueue();
+  }
+
+  findSubnet(wanted?: string): Promise<string> {
+    const { settings, networks } = this.program ?? { settings: { addressPools: [] }, networks: [] };
+    return findLocalSubnet(wanted, [
+      ...settings.addressPools,
+      ...[...networks, ...this.localProgram.networks].map((network) => network.subnet),
+      ...(this.local.subnet === undefined ? [] : [this.local.subnet]),
+    ]);
+  }
+
   withdraw(taskId: string): Promise<void> {
     const known = this.program?.balance.some((item) =>
       item.endpoints.some((endpoint) => endpoint.taskId === taskId),
@@ -207,26 +231,23 @@ class KernelNodeNetwork implements NodeNetwork {
     return this.local.subnet;
   }
 
-  localInterface(request: { containerId: string; taken: ReadonlySet<string> }): ContainerInterface {
-    const { subnet } = this.local;
+  localInterface(request: LocalInterfaceRequest): ContainerInterface {
+    const { network, index = 0 } = request;
     // Until the balancer's rules are there the node would send a container's packets out as they are.
     if (this.balancer === undefined) {
       throw new EnxameError('unavailable', "this node's own network is not there before the cluster's");
     }
+    const subnet = network?.subnet ?? this.local.subnet;
     if (subnet === undefined) {
       throw new EnxameError('resource-exhausted', "no private subnet is free for this node's own network");
     }
-    const address = localAddress(subnet, request.containerId, request.taken);
-    if (address === undefined) {
-      throw new EnxameError('resource-exhausted', `no address is left in ${subnet}, this node's own network`);
-    }
     return {
-      name: 'eth0',
-      hostName: containerDevice(this.options.tag, request.containerId, 0),
-      address,
+      name: `eth${index}`,
+      hostName: containerDevice(this.options.tag, request.containerId, index),
+      address: chooseAddress(subnet, request),
       gateway: this.options.linkLocalGateway,
       subnet,
-      defaultRoute: true,
+      defaultRoute: index === 0,
       mtu: this.containerMtu,
     };
   }
@@ -241,6 +262,19 @@ class KernelNodeNetwork implements NodeNetwork {
 
   networkName(id: NetworkId): string | undefined {
     return this.program?.networks.find((network) => network.id === id)?.name;
+  }
+
+  publishedPorts(): ServicePort[] {
+    const { balance = [], self } = this.program ?? {};
+    return balance.flatMap(({ id, endpoint, endpoints }) =>
+      endpoint.ports.flatMap((port) => {
+        const isHostMode = port.PublishMode === 'host';
+        if (port.PublishedPort === 0 || (isHostMode && !endpoints.some(({ nodeId }) => nodeId === self)))
+          return [];
+        const { Protocol: protocol, PublishedPort: publishedPort, TargetPort: targetPort } = port;
+        return [{ serviceId: id, protocol, publishedPort, targetPort, isHostMode }];
+      }),
+    );
   }
 
   private remember(address: string, networkIds: string[]): void {
@@ -349,6 +383,7 @@ class KernelNodeNetwork implements NodeNetwork {
     await this.local.claim([
       ...program.settings.addressPools,
       ...program.networks.map((network) => network.subnet),
+      ...this.localProgram.networks.map((network) => network.subnet),
     ]);
     const observed = this.kernel ?? (await readKernelState(tag, markBase));
     const wanted = desiredKernelState(program, {
@@ -356,13 +391,17 @@ class KernelNodeNetwork implements NodeNetwork {
       markBase,
       address,
       mtu: this.containerMtu,
+      local: this.localProgram.networks,
       singleRoutes: this.singleRoutes.update(program, Date.now()),
     });
     const changes = diffKernelStates(observed, wanted, fresh);
     const failures = await this.runBatch('ip', changes.addIp);
     for (const device of changes.newDevices) await prepareOverlayDevice(device);
     failures.push(...(await this.runBatch('bridge', changes.addBridge)));
-    const balancer = balancerProgramOf(program, this.options, this.withdrawn, this.local.subnet);
+    const balancer = balancerProgramOf(program, this.options, this.withdrawn, {
+      ...this.localProgram,
+      bridge: this.local.subnet,
+    });
     const ruleset = buildRuleset(balancer);
     const script = diffRulesets(this.balancer?.ruleset, ruleset);
     if (script !== '') await this.runNft(script);
@@ -376,7 +415,8 @@ class KernelNodeNetwork implements NodeNetwork {
     // An empty script leaves the kernel with the generation it has.
     if (script !== '' || !this.balancer) this.balancer = { program: balancer, ruleset };
     await this.removeObjects(changes.removeIp, forwardingRemovals(observed, wanted));
-    this.dns.setZone(() => new Zone(this.withoutWithdrawn(program)));
+    const { localProgram } = this;
+    this.dns.setZone(() => new Zone(this.withoutWithdrawn(program), localProgram));
     this.saveTimer ??= setTimeout(() => this.saveSoon(), saveDelayMs).unref();
   }
 

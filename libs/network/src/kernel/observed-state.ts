@@ -1,7 +1,15 @@
 /** What an earlier run of this node left in the kernel, read once at the start and after a failure. */
 import { EnxameError } from '#libs/model';
 import { mustRun } from './command.js';
-import { emptyKernelState, markRule, nowhereKey, nowhereRoute, overlayRule } from './desired-state.js';
+import {
+  emptyKernelState,
+  markRule,
+  nowhereKey,
+  nowhereRoute,
+  overlayRule,
+  ownAddressKey,
+  ownAddressRoute,
+} from './desired-state.js';
 import type { KernelState } from './desired-state.js';
 import { containerPrefix, nowhereMetric, overlayPrefix, rulePriorities } from './names.js';
 
@@ -85,6 +93,9 @@ export async function readKernelState(tag: string, markBase: number): Promise<Ke
   for (const route of routes) {
     if (route.type === 'unreachable' && route.metric === nowhereMetric(markBase)) {
       state.routes.set(nowhereKey(route.dst ?? ''), nowhereRoute(markBase));
+    }
+    if (route.type === 'local' && route.metric === nowhereMetric(markBase)) {
+      state.routes.set(ownAddressKey(route.dst ?? ''), ownAddressRoute(markBase));
     }
     if (!ours(route.dev) || route.table === 'local') continue;
     const via = route.gateway === undefined ? '' : `via ${route.gateway} `;

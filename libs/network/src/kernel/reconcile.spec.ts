@@ -12,6 +12,7 @@ const options = {
   markBase: 0x0e000000,
   address: '192.0.2.1',
   mtu: 1450,
+  local: [],
   singleRoutes: new Map(),
 };
 const front: NetworkItem = {

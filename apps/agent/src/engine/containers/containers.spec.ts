@@ -284,7 +284,6 @@ describe('container routes', function () {
       return [status, body.message ?? ''];
     };
     const table: [object, object, number, string][] = [
-      [{}, { PortBindings: { '80/tcp': [{ HostPort: '80' }] } }, 501, 'HostConfig.PortBindings'],
       [{}, { RestartPolicy: { Name: 'often' } }, 400, "unknown policy 'often'"],
       [{}, { RestartPolicy: { Name: 'always' }, AutoRemove: true }, 400, "can't create 'AutoRemove'"],
       [{}, { CapAdd: ['FLY'] }, 400, 'unknown capability: "CAP_FLY"'],

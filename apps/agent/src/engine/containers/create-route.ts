@@ -6,11 +6,11 @@ import { randomBytes } from 'node:crypto';
 import { availableParallelism, hostname } from 'node:os';
 import { existingContainer } from './container-lookup.js';
 import { randomContainerName } from './container-name.js';
-import { defaultNetworkName } from './default-network.js';
 import type { ContainerRouteDependencies } from './dependencies.js';
 import { checkRequest, configOf, hostLineOf } from './request/container-config.js';
-import { ContainerCreateDto, type HostConfigDto } from './request/create-body.dto.js';
+import { ContainerCreateDto } from './request/create-body.dto.js';
 import { mountsOf } from './request/mount-requests.js';
+import { attachmentsOf } from './request/attachments.js';
 import { containerOf, namespacesOf } from './request/namespaces.js';
 import { checkPlatform } from './request/platform.js';
 import { warningsOf } from './request/resources.js';
@@ -67,7 +67,12 @@ export async function createContainer(
       mounts,
       namespaces,
       machine: { cpus: availableParallelism(), hostname: hostname() },
-      network: networkOf(deps, id, host),
+      network: networkOf(deps, id, body, [
+        ...new Set([
+          ...Object.keys(body.ExposedPorts ?? {}),
+          ...Object.keys(image.config.ExposedPorts ?? {}),
+        ]),
+      ]),
       createdAtMs: deps.nowMs(),
     };
     await createNamed(deps, options.name, (name) => configOf({ ...base, name }));
@@ -75,7 +80,7 @@ export async function createContainer(
     await dropVolumes(deps, mounts, before);
     throw error;
   } finally {
-    deps.defaultNetwork?.settled(id);
+    deps.networks?.settled(id);
   }
   return { id, warnings: warningsOf(host) };
 }
@@ -121,37 +126,44 @@ function tagged(reference: string): string {
 }
 
 function networkOf(
-  { defaultNetwork }: ContainerRouteDependencies,
+  { networks }: ContainerRouteDependencies,
   id: ContainerId,
-  host: HostConfigDto,
+  body: ContainerCreateDto,
+  exposed: readonly string[],
 ): ContainerNetwork {
+  const host = body.HostConfig ?? {};
   const mode = host.NetworkMode || 'default';
   const joins = containerOf(mode) !== undefined;
+  const isAlone = mode === 'none' || mode === 'host' || joins;
   const attached =
-    (mode === 'default' || mode === defaultNetworkName) && defaultNetwork !== undefined
-      ? defaultNetwork.attach(id)
-      : undefined;
+    isAlone || networks === undefined ? undefined : networks.attach(id, attachmentsOf(mode, body));
   const gateway = attached?.interfaces[0]?.gateway ?? '127.0.0.1';
   const names = {
     searchDomains: host.DnsSearch ?? [],
     resolverOptions: host.DnsOptions ?? [],
     hosts: (host.ExtraHosts ?? []).map((text) => hostLineOf(text, gateway)),
   };
-  if (mode === 'none' || mode === 'host' || joins) {
+  if (isAlone) {
     return {
-      mode: joins ? 'none' : mode === 'host' ? 'host' : 'none',
+      mode: mode === 'host' ? 'host' : 'none',
       interfaces: [],
       nameservers: host.Dns ?? [],
       ...names,
     };
   }
-  if (attached !== undefined) {
-    return {
-      mode: 'routed',
-      interfaces: attached.interfaces,
-      nameservers: host.Dns?.length ? host.Dns : attached.nameservers,
-      ...names,
-    };
-  }
-  throw new EnxameError('not-found', `network ${mode} not found`);
+  if (attached === undefined || networks === undefined)
+    throw new EnxameError('not-found', `network ${mode} not found`);
+  const isOnBridgeOnly = attached.interfaces.every(({ network }) => network === undefined);
+  return {
+    mode: 'routed',
+    interfaces: attached.interfaces,
+    // Where names are answered, the node's own server passes on what it does not know.
+    nameservers: host.Dns?.length && isOnBridgeOnly ? host.Dns : attached.nameservers,
+    ...names,
+    ports: networks.ports(id, {
+      bindings: host.PortBindings ?? {},
+      publishAll: host.PublishAllPorts ?? false,
+      exposed,
+    }),
+  };
 }

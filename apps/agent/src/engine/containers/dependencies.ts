@@ -1,6 +1,6 @@
 import type { ImageStore } from '#libs/images';
 import type { ContainerRuntime, VolumeStore } from '#libs/runtime';
-import type { DefaultNetwork } from './default-network.js';
+import type { ContainerNetworks } from '../networks/container-networks.js';
 import type { ExecTable } from './exec-table.js';
 import type { Notify } from './notices.js';
 
@@ -11,7 +11,7 @@ export interface ContainerRouteDependencies {
   volumes: VolumeStore;
   execs: ExecTable;
   /** Where `docker run` puts a container. Absent: only the networks `none` and `host` are there. */
-  defaultNetwork?: DefaultNetwork;
+  networks?: ContainerNetworks;
   notify: Notify;
   nowMs(): number;
   log(error: unknown, what: string): void;

@@ -21,10 +21,13 @@ export function lifecycleRoutes(deps: ContainerRouteDependencies, remover: AutoR
           throw new EnxameError('conflict', 'cannot start a paused container, try unpause instead');
         if (isUp(state)) return response.empty(304);
         try {
+          await deps.networks?.beforeStart(state.config);
           await runtime.run(id);
         } catch (error) {
           remover.afterEnd(id);
           throw error;
+        } finally {
+          deps.networks?.afterStart(id);
         }
         response.empty(204);
       },

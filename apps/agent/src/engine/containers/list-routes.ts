@@ -1,7 +1,7 @@
 /** `docker ps` and `docker inspect`. */
 import { parseFilters, queryFlag, type Route } from '#libs/docker-api';
 import { EnxameError } from '#libs/model';
-import type { ContainerState } from '#libs/runtime';
+import type { ContainerPort, ContainerState } from '#libs/runtime';
 import { containerFilterNames, selectContainers } from './container-filters.js';
 import { existingContainer } from './container-lookup.js';
 import type { ContainerRouteDependencies } from './dependencies.js';
@@ -14,6 +14,7 @@ export function listRoutes(deps: ContainerRouteDependencies): Route[] {
     const ports = shown?.ExposedPorts ?? images.find(config.image.id)?.config.ExposedPorts ?? {};
     return Object.keys(ports).sort();
   };
+  const portsOf = ({ config }: ContainerState): ContainerPort[] => deps.networks?.portsShown(config) ?? [];
   const sizesOf = async (state: ContainerState): Promise<ContainerSizes> => ({
     written: await runtime.writtenBytes(state.config.id),
     image: images.find(state.config.image.id)?.sizeBytes ?? 0,
@@ -46,6 +47,7 @@ export function listRoutes(deps: ContainerRouteDependencies): Route[] {
             presentSummary(state, {
               nowMs: now,
               exposed: exposedBy(state),
+              ports: portsOf(state),
               image: imageShown(deps, state),
               ...(withSizes ? { sizes: await sizesOf(state) } : {}),
             }),
@@ -65,6 +67,7 @@ export function listRoutes(deps: ContainerRouteDependencies): Route[] {
           presentContainer(state, {
             execIds: execs.ofContainer(state.config.id),
             exposed: exposedBy(state),
+            ports: portsOf(state),
             ...(withSizes ? { sizes: await sizesOf(state) } : {}),
           }),
         );

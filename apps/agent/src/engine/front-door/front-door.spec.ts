@@ -15,6 +15,9 @@ import { createServer as createTcpServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { NodeStatus } from '../system/node-status.js';
+import type { ContainerNetworks } from '../networks/container-networks.js';
+import { LocalNetworks } from '../networks/local-networks.js';
+import { networkRoutes } from '../networks/network-routes.js';
 import { createFrontDoor, type FrontDoor } from './front-door.js';
 
 interface Answer {
@@ -82,7 +85,24 @@ describe('FrontDoor', () => {
         },
       },
       status: () => status,
-      localSubnet: () => '172.17.0.0/16',
+      networkRoutes: (forward) =>
+        networkRoutes({
+          config,
+          startedAtMs: 0,
+          forward,
+          network: {
+            localSubnet: () => '172.17.0.0/16',
+            findSubnet: async (wanted) => wanted ?? '172.18.0.0/16',
+          },
+          networks: new LocalNetworks(config.stateDir),
+          containers: {
+            usersOf: () => [],
+            usersOfBridge: () => [],
+            apply: async () => undefined,
+          } as Partial<ContainerNetworks> as ContainerNetworks,
+          notify: () => undefined,
+          nowMs: () => 0,
+        }),
       counts: () => ({ containers: 2, running: 1, stopped: 1, images: 3 }),
       telemetry,
       nowMs: () => Date.now(),

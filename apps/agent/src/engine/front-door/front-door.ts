@@ -14,7 +14,6 @@ import type { NodeCounts, NodeStatus } from '../system/node-status.js';
 import { productName, productVersion } from '../system/product.js';
 import { systemRoutes } from '../system/system-routes.js';
 import { ClusterForward, isClusterPath, isElsewhere, type LocalContainers } from './cluster-forward.js';
-import { networkRoutes } from './network-routes.js';
 import { notThereYetRoutes } from './not-there-yet.js';
 import { isManagerApi, peerOf, requirePeerAccess, type EngineIdentity } from './peer.js';
 import { swarmRoutes, type SwarmVerbs } from './swarm-routes.js';
@@ -30,8 +29,8 @@ export interface FrontDoorOptions {
   swarm: SwarmVerbs;
   status(): NodeStatus;
   counts(): NodeCounts;
-  /** Of the node's own network; absent until there is one. */
-  localSubnet(): string | undefined;
+  /** The node's own networks, and the way to the cluster's. */
+  networkRoutes(forward: ClusterForward): Route[];
   /** This node's own events. */
   telemetry: Telemetry;
   nowMs(): number;
@@ -55,9 +54,8 @@ const apiSocketMode = 0o660;
 
 export function createFrontDoor(options: FrontDoorOptions): FrontDoor {
   const { config } = options;
-  const startedAtMs = options.nowMs();
   const forward = new ClusterForward(config, options.status, () => identity);
-  const engine = engineRoutes(options, forward, startedAtMs);
+  const engine = engineRoutes(options, forward);
   const headers = (): Record<string, string> => ({
     'Api-Version': apiVersion,
     'Docker-Experimental': 'false',
@@ -146,7 +144,7 @@ export function createFrontDoor(options: FrontDoorOptions): FrontDoor {
   };
 }
 
-function engineRoutes(options: FrontDoorOptions, forward: ClusterForward, startedAtMs: number): Route[] {
+function engineRoutes(options: FrontDoorOptions, forward: ClusterForward): Route[] {
   const { config } = options;
   const hasManager = (): boolean => forward.hasManager();
   const present: Route[] = [
@@ -160,7 +158,7 @@ function engineRoutes(options: FrontDoorOptions, forward: ClusterForward, starte
       clusterInfo: () => readClusterInfo(forward),
     }),
     ...eventRoutes({ config, telemetry: options.telemetry, hasManager, nowMs: () => options.nowMs() }),
-    ...networkRoutes({ config, startedAtMs, forward, localSubnet: () => options.localSubnet() }),
+    ...options.networkRoutes(forward),
     ...swarmRoutes(options.swarm, forward),
   ];
   return [...present, ...notThereYetRoutes(present)];

@@ -133,8 +133,6 @@ export function checkRequest(body: ContainerCreateDto): void {
 function refuseMissing(body: ContainerCreateDto, host: HostConfigDto): void {
   const missing = (name: string): EnxameError =>
     new EnxameError('not-implemented', `${name} is not available in this version`);
-  if (Object.keys(host.PortBindings ?? {}).length > 0) throw missing('HostConfig.PortBindings');
-  if (host.PublishAllPorts) throw missing('HostConfig.PublishAllPorts');
   if (host.Links?.length) throw missing('HostConfig.Links');
   if (body.MacAddress) throw missing('MacAddress');
   if (host.CgroupParent) throw missing('HostConfig.CgroupParent');

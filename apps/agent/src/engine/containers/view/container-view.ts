@@ -1,9 +1,9 @@
 /** Containers as Docker shows them: the line of `docker ps`, and the document of `docker inspect`. */
 import { rfc3339Nano } from '#libs/docker-api';
-import type { ContainerConfig, ContainerState } from '#libs/runtime';
+import type { ContainerConfig, ContainerPort, ContainerState } from '#libs/runtime';
 import { shownHostConfig, type Shown } from '../request/shown-config.js';
 import { presentMounts } from './mount-view.js';
-import { networkModeOf, networksOf, presentNetworkSettings } from './network-view.js';
+import { networkModeOf, networksOf, portListOf, presentNetworkSettings } from './network-view.js';
 import { presentState, stateWord, statusWords } from './state-view.js';
 
 export interface ContainerSizes {
@@ -16,6 +16,8 @@ export interface SummaryContext {
   nowMs: number;
   /** Ports the container exposes, `80/tcp`. */
   exposed: readonly string[];
+  /** Ports of the node that lead to it. */
+  ports: readonly ContainerPort[];
   /** The image's name, or its id when the name has gone to another one. */
   image: string;
   sizes?: ContainerSizes | undefined;
@@ -25,7 +27,6 @@ export function presentSummary(state: ContainerState, context: SummaryContext): 
   const { config } = state;
   const [path = '', ...args] = config.argv;
   const command = [path, ...args.map((word) => (word.includes(' ') ? `'${word}'` : word))].join(' ');
-  const ports = state.phase === 'running' ? context.exposed : [];
   return {
     Id: config.id,
     Names: [`/${config.name}`],
@@ -33,10 +34,7 @@ export function presentSummary(state: ContainerState, context: SummaryContext): 
     ImageID: config.image.id,
     Command: command,
     Created: Math.floor(config.createdAtMs / 1_000),
-    Ports: ports.map((port) => ({
-      PrivatePort: Number.parseInt(port, 10),
-      Type: port.split('/')[1] ?? 'tcp',
-    })),
+    Ports: state.phase === 'running' ? portListOf(context.exposed, context.ports) : [],
     ...sizesOf(context.sizes),
     Labels: config.labels,
     State: stateWord(state),
@@ -49,7 +47,12 @@ export function presentSummary(state: ContainerState, context: SummaryContext): 
 
 export function presentContainer(
   state: ContainerState,
-  context: { execIds: readonly string[]; exposed: readonly string[]; sizes?: ContainerSizes | undefined },
+  context: {
+    execIds: readonly string[];
+    exposed: readonly string[];
+    ports: readonly ContainerPort[];
+    sizes?: ContainerSizes | undefined;
+  },
 ): Record<string, unknown> {
   const { config, files } = state;
   const [path = '', ...args] = config.argv;
@@ -85,7 +88,7 @@ export function presentContainer(
     ...sizesOf(context.sizes),
     Mounts: presentMounts(config),
     Config: containerConfigOf(config, context.exposed),
-    NetworkSettings: presentNetworkSettings(state, context.exposed),
+    NetworkSettings: presentNetworkSettings(state, context.exposed, context.ports),
   };
 }
 

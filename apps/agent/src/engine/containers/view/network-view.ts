@@ -1,6 +1,8 @@
 /** A container's networks and ports as Docker shows them. */
 import type { ContainerConfig, ContainerState } from '#libs/runtime';
-import { defaultNetworkName } from '../default-network.js';
+import { defaultNetworkName } from '../../networks/container-networks.js';
+import { namesOf } from '../../networks/local-program.js';
+import type { ContainerPort } from '#libs/runtime';
 
 export function networkModeOf(config: ContainerConfig): string {
   const shown = config.inspect?.hostConfig as { NetworkMode?: string } | undefined;
@@ -11,13 +13,14 @@ export function networkModeOf(config: ContainerConfig): string {
 export function presentNetworkSettings(
   state: ContainerState,
   exposed: readonly string[],
+  ports: readonly ContainerPort[],
 ): Record<string, unknown> {
   const { config } = state;
   return {
     Bridge: '',
     SandboxID: state.pid === 0 ? '' : config.id,
     SandboxKey: state.pid === 0 ? '' : `/proc/${state.pid}/ns/net`,
-    Ports: state.pid === 0 ? {} : Object.fromEntries(exposed.map((port) => [port, null])),
+    Ports: state.pid === 0 ? {} : portMapOf(exposed, ports),
     HairpinMode: false,
     LinkLocalIPv6Address: '',
     LinkLocalIPv6PrefixLen: 0,
@@ -32,6 +35,37 @@ export function presentNetworkSettings(
   };
 }
 
+const everyAddress = '0.0.0.0';
+
+function portMapOf(exposed: readonly string[], ports: readonly ContainerPort[]): Record<string, unknown> {
+  const map: Record<string, { HostIp: string; HostPort: string }[] | null> = {};
+  for (const port of exposed) map[port] = null;
+  for (const { protocol, containerPort, hostAddress = everyAddress, hostPort } of ports) {
+    const key = `${containerPort}/${protocol}`;
+    (map[key] ??= []).push({ HostIp: hostAddress, HostPort: String(hostPort) });
+  }
+  return map;
+}
+
+/** The ports of `docker ps`. */
+export function portListOf(
+  exposed: readonly string[],
+  ports: readonly ContainerPort[],
+): Record<string, unknown>[] {
+  const bound = new Set(ports.map(({ protocol, containerPort }) => `${containerPort}/${protocol}`));
+  return [
+    ...exposed
+      .filter((port) => !bound.has(port))
+      .map((port) => ({ PrivatePort: Number.parseInt(port, 10), Type: port.split('/')[1] ?? 'tcp' })),
+    ...ports.map(({ protocol, containerPort, hostAddress = everyAddress, hostPort }) => ({
+      IP: hostAddress,
+      PrivatePort: containerPort,
+      PublicPort: hostPort,
+      Type: protocol,
+    })),
+  ];
+}
+
 /** A task's interfaces know their subnet, not their network's name: that is the cluster's, and shown with its tasks. */
 export function networksOf(config: ContainerConfig): Record<string, unknown> {
   if (config.namespaces?.network !== undefined) return {};
@@ -39,10 +73,24 @@ export function networksOf(config: ContainerConfig): Record<string, unknown> {
     return { [config.network.mode]: endpoint({ gateway: '', address: '', prefixLength: 0 }) };
   }
   return Object.fromEntries(
-    config.network.interfaces.map((link) => [
-      'com.docker.swarm.task.id' in config.labels ? link.name : defaultNetworkName,
-      endpoint({ gateway: link.gateway, address: link.address, prefixLength: prefixLengthOf(link.subnet) }),
-    ]),
+    config.network.interfaces.map((link) => {
+      const { network } = link;
+      const shown = endpoint({
+        gateway: link.gateway,
+        address: link.address,
+        prefixLength: prefixLengthOf(link.subnet),
+      });
+      if (network === undefined) {
+        return ['com.docker.swarm.task.id' in config.labels ? link.name : defaultNetworkName, shown];
+      }
+      const more = {
+        IPAMConfig: network.isAddressAsked ? { IPv4Address: link.address } : null,
+        Aliases: network.aliases,
+        NetworkID: network.id,
+        DNSNames: namesOf(config, network.aliases),
+      };
+      return [network.name, { ...shown, ...more }];
+    }),
   );
 }
 

@@ -1,0 +1,252 @@
+/**
+ * Networks and ports of containers outside services. A container's own record is the memory of its addresses and
+ * ports: it outlives the agent, and they are free once the record is gone. Only between the choice and the record are
+ * they kept here.
+ */
+import { describeError, EnxameError, type ContainerId, type ContainerInterface } from '#libs/model';
+import type { NodeNetwork } from '#libs/network';
+import type { ContainerConfig, ContainerPort, ContainerRuntime } from '#libs/runtime';
+import { createSocket } from 'node:dgram';
+import { createServer } from 'node:net';
+import type { LocalNetworkRecord, LocalNetworks } from './local-networks.js';
+import { localProgramOf } from './local-program.js';
+import { collide, portsOf, type PortRequest } from './port-bindings.js';
+
+export const defaultNetworkName = 'bridge';
+
+export interface ContainerNetworksOptions {
+  runtime: Pick<ContainerRuntime, 'list' | 'watch'>;
+  network: Pick<
+    NodeNetwork,
+    'applyLocal' | 'localInterface' | 'localSubnet' | 'nameservers' | 'publishedPorts'
+  >;
+  networks: LocalNetworks;
+  log(error: unknown, what: string): void;
+}
+
+/** One network a container is to be on. */
+export interface AttachRequest {
+  /** Name or id. */
+  network: string;
+  aliases: readonly string[];
+  address?: string;
+}
+
+/** The node's own network goes under two names. */
+export function isDefaultNetwork(name: string): boolean {
+  return name === 'default' || name === defaultNetworkName;
+}
+
+export class ContainerNetworks {
+  readonly #options: ContainerNetworksOptions;
+  readonly #chosen = new Map<ContainerId, { addresses: string[]; ports: ContainerPort[] }>();
+  /** Their ports and names are there before their first process runs. */
+  readonly #starting = new Map<ContainerId, ContainerConfig>();
+  #unwatch: (() => void) | undefined;
+
+  constructor(options: ContainerNetworksOptions) {
+    this.#options = options;
+  }
+
+  /** The runtime knows its containers; the node's network has not started. */
+  start(): void {
+    this.#unwatch = this.#options.runtime.watch((event) => {
+      if (['start', 'die', 'destroy', 'rename', 'update'].includes(event.type)) this.#refresh();
+    });
+    this.#refresh();
+  }
+
+  stop(): void {
+    this.#unwatch?.();
+  }
+
+  /** Brings the kernel to what is there now. */
+  apply(): Promise<void> {
+    return this.#options.network.applyLocal(localProgramOf(this.#options.networks.list(), this.#running()));
+  }
+
+  attach(
+    id: ContainerId,
+    requests: readonly AttachRequest[],
+  ): { interfaces: ContainerInterface[]; nameservers: string[] } {
+    const { network, networks } = this.#options;
+    const taken = new Set<string>();
+    for (const { addresses } of this.#chosen.values()) for (const address of addresses) taken.add(address);
+    for (const { config } of this.#options.runtime.list()) {
+      for (const { address } of config.network.interfaces) taken.add(address);
+    }
+    const interfaces = requests.map((request, index) => {
+      const wanted = request.address === undefined ? {} : { wanted: request.address };
+      if (isDefaultNetwork(request.network)) {
+        if (request.address !== undefined) {
+          throw new EnxameError(
+            'invalid-argument',
+            'invalid config for network bridge: invalid endpoint settings:\nuser specified IP address is supported on user defined networks only',
+          );
+        }
+        return network.localInterface({ containerId: id, taken, index });
+      }
+      const record = networks.find(request.network);
+      if (record === undefined) throw new EnxameError('not-found', `network ${request.network} not found`);
+      const { id: networkId, name, subnet, gateway, internal } = record;
+      return {
+        ...network.localInterface({
+          containerId: id,
+          taken,
+          index,
+          network: { id: networkId, subnet, gateway, internal },
+          ...wanted,
+        }),
+        network: {
+          id: networkId,
+          name,
+          aliases: [...request.aliases],
+          isAddressAsked: request.address !== undefined,
+        },
+      };
+    });
+    this.#chosen.set(id, { addresses: interfaces.map(({ address }) => address), ports: [] });
+    return { interfaces, nameservers: network.nameservers() };
+  }
+
+  ports(id: ContainerId, request: PortRequest): ContainerPort[] {
+    const promised = [...this.#chosen.values()].flatMap(({ ports }) => ports);
+    const known = this.#options.runtime.list().flatMap(({ config }) => config.network.ports ?? []);
+    const ports = portsOf(
+      request,
+      (port) => [...promised, ...known].some((other) => collide(other, port)) || this.#isOfService(port),
+    );
+    const chosen = this.#chosen.get(id);
+    this.#chosen.set(id, { addresses: chosen?.addresses ?? [], ports });
+    return ports;
+  }
+
+  /** The runtime has the container's record now, or never will. */
+  settled(id: ContainerId): void {
+    this.#chosen.delete(id);
+  }
+
+  /** Makes sure of networks and ports, and brings them into the kernel, before the container's first process runs. */
+  async beforeStart(config: ContainerConfig): Promise<void> {
+    const { interfaces, ports = [] } = config.network;
+    for (const { network } of interfaces) {
+      if (network !== undefined && this.#options.networks.find(network.id) === undefined) {
+        throw new EnxameError('not-found', `network ${network.id} not found`);
+      }
+    }
+    if (ports.length === 0 && interfaces.every(({ network }) => network === undefined)) return;
+    for (const port of ports) await this.#requireFree(config, port);
+    this.#starting.set(config.id, config);
+    await this.apply();
+  }
+
+  /** It runs, or it could not be started. */
+  afterStart(id: ContainerId): void {
+    if (this.#starting.delete(id)) this.#refresh();
+  }
+
+  /** Its own ports, and those that its service has on the node of each task. */
+  portsShown({ labels, network }: ContainerConfig): ContainerPort[] {
+    const serviceId = labels['com.docker.swarm.service.id'];
+    if (serviceId === undefined) return network.ports ?? [];
+    return this.#options.network
+      .publishedPorts()
+      .filter((port) => port.serviceId === serviceId && port.isHostMode)
+      .map(({ protocol, publishedPort, targetPort }) => ({
+        protocol,
+        containerPort: targetPort,
+        hostPort: publishedPort,
+      }));
+  }
+
+  /** Containers that run on a network. */
+  usersOf(network: LocalNetworkRecord): { config: ContainerConfig; link: ContainerInterface }[] {
+    return this.#running().flatMap((config) =>
+      config.network.interfaces
+        .filter((link) => link.network?.id === network.id)
+        .map((link) => ({ config, link })),
+    );
+  }
+
+  /** The same for the node's own. */
+  usersOfBridge(): { config: ContainerConfig; link: ContainerInterface }[] {
+    return this.#running().flatMap((config) =>
+      'com.docker.swarm.task.id' in config.labels
+        ? []
+        : config.network.interfaces
+            .filter((link) => link.network === undefined)
+            .map((link) => ({ config, link })),
+    );
+  }
+
+  #running(): ContainerConfig[] {
+    const running = new Map(this.#starting);
+    for (const { config, phase } of this.#options.runtime.list()) {
+      if (phase === 'running') running.set(config.id, config);
+    }
+    return [...running.values()];
+  }
+
+  #isOfService(port: Pick<ContainerPort, 'protocol' | 'hostPort'>): boolean {
+    return this.#options.network
+      .publishedPorts()
+      .some(({ protocol, publishedPort }) => protocol === port.protocol && publishedPort === port.hostPort);
+  }
+
+  async #requireFree(config: ContainerConfig, port: ContainerPort): Promise<void> {
+    const refusal = (why: string, cause?: unknown): EnxameError =>
+      new EnxameError(
+        'internal',
+        `failed to set up container networking: driver failed programming external connectivity on endpoint ${config.name} (${config.id}): ${why}`,
+        { cause },
+      );
+    const where = `${port.hostAddress ?? '0.0.0.0'}:${port.hostPort}`;
+    const others = this.#running().filter(({ id }) => id !== config.id);
+    const isHeld = others.some(({ network }) => (network.ports ?? []).some((other) => collide(other, port)));
+    if (isHeld || this.#isOfService(port))
+      throw refusal(`Bind for ${where} failed: port is already allocated`);
+    const failure = await bindFailure(port);
+    if (failure !== undefined) {
+      throw refusal(`failed to bind host port for ${where}/${port.protocol}: ${failure}`);
+    }
+  }
+
+  #refresh(): void {
+    this.apply().catch((error: unknown) => {
+      this.#options.log(describeError(error), "bring the node's own networks into the kernel");
+    });
+  }
+}
+
+/** Whether a program of the node listens there already: the words, or undefined. */
+async function bindFailure({
+  protocol,
+  hostAddress = '0.0.0.0',
+  hostPort,
+}: ContainerPort): Promise<string | undefined> {
+  if (protocol === 'sctp') return undefined;
+  const code = await new Promise<string | undefined>((resolve) => {
+    const failed = (error: NodeJS.ErrnoException): void => resolve(error.code ?? error.message);
+    if (protocol === 'udp') {
+      const socket = createSocket('udp4');
+      socket.once('error', failed);
+      socket.bind({ address: hostAddress, port: hostPort, exclusive: true }, () =>
+        socket.close(() => resolve(undefined)),
+      );
+    } else {
+      const server = createServer();
+      server.once('error', failed);
+      server.listen({ host: hostAddress, port: hostPort, exclusive: true }, () =>
+        server.close(() => resolve(undefined)),
+      );
+    }
+  });
+  switch (code) {
+    case 'EADDRINUSE':
+      return 'address already in use';
+    case 'EADDRNOTAVAIL':
+      return 'cannot assign requested address';
+    default:
+      return code;
+  }
+}

@@ -1,0 +1,92 @@
+import { describeError } from '#libs/model';
+import { expect } from 'chai';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { ContainerConfig } from '#libs/runtime';
+import { gatewayIn } from './gateway.js';
+import { LocalNetworks, type LocalNetworkRecord } from './local-networks.js';
+import { localProgramOf } from './local-program.js';
+
+const words = (action: () => unknown): string => {
+  try {
+    action();
+    return 'no refusal';
+  } catch (error) {
+    return describeError(error);
+  }
+};
+
+function networkNamed(name: string): Omit<LocalNetworkRecord, 'id'> {
+  return {
+    name,
+    subnet: '172.18.0.0/16',
+    gateway: '172.18.0.1',
+    internal: false,
+    attachable: false,
+    labels: {},
+    options: {},
+    createdAtMs: 1,
+  };
+}
+
+describe('networks of one node', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'enxame-networks-'));
+  after(() => rmSync(folder, { recursive: true }));
+
+  it('are there again after a restart, and found by name, id and the beginning of an id', () => {
+    const networks = new LocalNetworks(folder);
+    networks.load();
+    const mine = networks.add(networkNamed('mine'));
+    const gone = networks.add(networkNamed('gone'));
+    networks.remove(gone.id);
+    expect(words(() => networks.add(networkNamed('mine')))).to.equal('network with name mine already exists');
+
+    const later = new LocalNetworks(folder);
+    later.load();
+    expect(later.list()).to.deep.equal([mine]);
+    for (const reference of ['mine', mine.id, mine.id.slice(0, 12)])
+      expect(later.find(reference), reference).to.deep.equal(mine);
+    expect(later.find('gone')).to.equal(undefined);
+  });
+
+  it('stop the start when their file is damaged', () => {
+    writeFileSync(join(folder, 'local-networks.json'), '[{');
+    expect(words(() => new LocalNetworks(folder).load())).to.include('local-networks.json is no JSON');
+  });
+
+  it('have the node under their first address, or the one that was asked for', () => {
+    expect(gatewayIn('172.18.0.0/16', undefined)).to.equal('172.18.0.1');
+    expect(gatewayIn('10.1.2.0/24', '10.1.2.200')).to.equal('10.1.2.200');
+    for (const outside of ['10.1.3.1', '10.1.2.0', '10.1.2.255'])
+      expect(words(() => gatewayIn('10.1.2.0/24', outside))).to.include(`invalid gateway ${outside}`);
+  });
+
+  it('show the kernel where running containers are, how they are called and which ports lead to them', () => {
+    const network = { id: 'n1', ...networkNamed('mine') };
+    const link = {
+      address: '172.18.0.5',
+      defaultRoute: true,
+      network: { id: 'n1', name: 'mine', aliases: ['db'] },
+    };
+    const config = {
+      id: 'c'.repeat(64),
+      name: 'web',
+      hostname: 'cccccccccccc',
+      network: { interfaces: [link], ports: [{ protocol: 'tcp', containerPort: 80, hostPort: 8080 }] },
+    } as unknown as ContainerConfig;
+    const bridged = {
+      ...config,
+      network: { interfaces: [{ address: '172.17.0.9', defaultRoute: true }], ports: [] },
+    } as unknown as ContainerConfig;
+    expect(localProgramOf([network], [config, bridged])).to.deep.equal({
+      networks: [{ id: 'n1', subnet: '172.18.0.0/16', gateway: '172.18.0.1', internal: false }],
+      endpoints: [
+        {
+          addresses: [{ networkId: 'n1', address: '172.18.0.5', names: ['web', 'db', 'cccccccccccc'] }],
+          ports: [{ protocol: 'tcp', hostPort: 8080, address: '172.18.0.5', port: 80 }],
+        },
+      ],
+    });
+  });
+});
