@@ -152,7 +152,7 @@ function networkOf(
     };
   }
   if (attached === undefined || networks === undefined)
-    throw new EnxameError('not-found', `network ${mode} not found`);
+    throw new EnxameError('invalid-argument', `network ${mode} not found`);
   const isOnBridgeOnly = attached.interfaces.every(({ network }) => network === undefined);
   return {
     mode: 'routed',

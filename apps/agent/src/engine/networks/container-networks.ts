@@ -87,7 +87,10 @@ export class ContainerNetworks {
         return network.localInterface({ containerId: id, taken, index });
       }
       const record = networks.find(request.network);
-      if (record === undefined) throw new EnxameError('not-found', `network ${request.network} not found`);
+      if (record === undefined) {
+        // Not `not-found`: clients take that for the image, and go and pull it.
+        throw new EnxameError('invalid-argument', `network ${request.network} not found`);
+      }
       const { id: networkId, name, subnet, gateway, internal } = record;
       return {
         ...network.localInterface({

@@ -76,6 +76,7 @@ async function containersOf({ runtime, images, nowMs }: UsageDependencies): Prom
       presentContainerSummary(state, {
         nowMs: nowMs(),
         exposed: [],
+        ports: [],
         image: reference,
         sizes: {
           written: await runtime.writtenBytes(state.config.id),
