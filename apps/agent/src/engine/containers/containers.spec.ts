@@ -295,7 +295,7 @@ describe('container routes', function () {
       [{}, { MemorySwap: 64 << 20 }, 400, 'You should always set the Memory limit'],
       [{}, { CpusetCpus: '0-99' }, 400, 'Requested CPUs are not available'],
       [{ Healthcheck: { Interval: 5 } }, {}, 400, 'Interval in Healthcheck cannot be less than 1ms'],
-      [{}, { NetworkMode: 'mine' }, 404, 'network mine not found'],
+      [{}, { NetworkMode: 'mine' }, 400, 'network mine not found'],
       [{ Image: 'nope' }, {}, 404, 'No such image: nope:latest'],
       [{ Env: 'A=b' }, {}, 400, 'invalid Env'],
       [{}, { Memory: 1024 }, 400, 'Minimum memory limit'],
