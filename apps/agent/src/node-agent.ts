@@ -13,6 +13,8 @@ import { join } from 'node:path';
 import { NodeEvents } from './engine/events/node-events.js';
 import { createFrontDoor, type FrontDoor } from './engine/front-door/index.js';
 import { engineRoutes, type Engine } from './engine/engine.js';
+import { existingContainer } from './engine/containers/container-lookup.js';
+import { attachmentRoutes } from './engine/networks/attachment-routes.js';
 import { networkRoutes } from './engine/networks/network-routes.js';
 import type { Log } from './node/log.js';
 import type { ManagerProcess } from './node/manager-process.js';
@@ -80,8 +82,14 @@ export class NodeAgent {
       },
       status: () => this.#swarm.status(),
       counts: () => this.#engine.counts(),
-      networkRoutes: (forward) =>
-        networkRoutes({
+      networkRoutes: (forward) => [
+        ...attachmentRoutes({
+          networks: this.#engine.networks.list,
+          containers: this.#engine.networks.containers,
+          findContainer: (reference) => existingContainer(runtime, reference),
+          notify: (notice) => this.#events.notice(notice),
+        }),
+        ...networkRoutes({
           config,
           startedAtMs: options.nowMs(),
           forward,
@@ -91,6 +99,7 @@ export class NodeAgent {
           notify: (notice) => this.#events.notice(notice),
           nowMs: () => options.nowMs(),
         }),
+      ],
       telemetry,
       nowMs: () => options.nowMs(),
       log: (error, what) => log('error', what, { error }),

@@ -34,6 +34,8 @@ export interface LocalNetworkItem {
 /** A running container outside services: where it is, and how others on its networks call it. */
 export interface LocalEndpoint {
   addresses: readonly { networkId: string; address: string; names: readonly string[] }[];
+  /** All its addresses, on the node's own network, too: it may ask for names from any. */
+  asksFrom: readonly string[];
   ports: readonly LocalPort[];
 }
 
@@ -109,6 +111,10 @@ export interface NodeNetwork {
    * containers of this node have; `wanted`: one of its own choice.
    */
   localInterface(options: LocalInterfaceRequest): ContainerInterface;
+  /** Gives a running container a further interface; `pid` is one of its processes. */
+  plug(pid: number, link: ContainerInterface): Promise<void>;
+  /** Takes one from it; `nextDefault` is the way out from then on. */
+  unplug(pid: number, link: ContainerInterface, nextDefault?: ContainerInterface): Promise<void>;
   /** A dead local endpoint leaves this node's balancer at once, before the leader hears of it; undone by the next program. */
   withdraw(taskId: string): Promise<void>;
   /** Open connections to an address that moved data in the last `idleMs` (from conntrack). */

@@ -250,6 +250,8 @@ export interface ContainerFiles {
 export interface ContainerChange {
   resources?: ContainerResources;
   restart?: RestartPolicy;
+  /** The interfaces are changed in the kernel already, when it runs. */
+  network?: ContainerNetwork;
   inspect?: ContainerConfig['inspect'];
 }
 

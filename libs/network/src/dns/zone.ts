@@ -30,10 +30,10 @@ export class Zone {
       this.names.set(id, new Map());
       this.subnets.push({ id, prefix: parsePrefix(subnet) });
     }
-    for (const { addresses } of local.endpoints) {
+    for (const { addresses, asksFrom } of local.endpoints) {
       const own = addresses.map(({ networkId }) => networkId);
+      for (const address of asksFrom) this.networksOfAddress.set(address, own);
       for (const { networkId, address, names } of addresses) {
-        this.networksOfAddress.set(address, own);
         for (const name of new Set(names)) this.add(networkId, name, [address]);
         const [first] = names;
         if (first !== undefined) this.pointers.set(address, [{ name: first, networkId }]);

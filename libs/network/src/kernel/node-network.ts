@@ -24,6 +24,7 @@ import type { KernelState } from './desired-state.js';
 import { chooseAddress, findLocalSubnet, LocalNetwork } from './local-network.js';
 import { containerDevice } from './names.js';
 import { containerDevices, readKernelState, underlayMtu } from './observed-state.js';
+import { makeDefault, plug, unplug } from './plug.js';
 import { diffKernelStates, forwardingRemovals } from './reconcile.js';
 import { NftShell } from './nft-shell.js';
 import { SingleRouteTable } from './single-routes.js';
@@ -250,6 +251,15 @@ class KernelNodeNetwork implements NodeNetwork {
       defaultRoute: index === 0,
       mtu: this.containerMtu,
     };
+  }
+
+  plug(pid: number, link: ContainerInterface): Promise<void> {
+    return plug(pid, link);
+  }
+
+  async unplug(pid: number, link: ContainerInterface, nextDefault?: ContainerInterface): Promise<void> {
+    await unplug(link);
+    if (nextDefault) await makeDefault(pid, nextDefault);
   }
 
   activeConnections(address: string, idleMs: number): Promise<number> {

@@ -16,8 +16,6 @@ const missing: readonly Missing[] = [
   ['GET', '/images/:name+/get', 'docker save'],
   ['POST', '/images/prune', 'docker image prune'],
   ['POST', '/networks/create', 'docker network create without --driver overlay'],
-  ['POST', '/networks/:id/connect', 'docker network connect'],
-  ['POST', '/networks/:id/disconnect', 'docker network disconnect'],
   ['POST', '/networks/prune', 'docker network prune'],
   ['PUT', '/volumes/:name', 'docker volume update'],
   ['GET', '/plugins/privileges', 'docker plugin install'],

@@ -5,7 +5,7 @@
  */
 import { describeError, EnxameError, type ContainerId, type ContainerInterface } from '#libs/model';
 import type { NodeNetwork } from '#libs/network';
-import type { ContainerConfig, ContainerPort, ContainerRuntime } from '#libs/runtime';
+import type { ContainerConfig, ContainerPort, ContainerRuntime, ContainerState } from '#libs/runtime';
 import { createSocket } from 'node:dgram';
 import { createServer } from 'node:net';
 import type { LocalNetworkRecord, LocalNetworks } from './local-networks.js';
@@ -15,10 +15,10 @@ import { collide, portsOf, type PortRequest } from './port-bindings.js';
 export const defaultNetworkName = 'bridge';
 
 export interface ContainerNetworksOptions {
-  runtime: Pick<ContainerRuntime, 'list' | 'watch'>;
+  runtime: Pick<ContainerRuntime, 'list' | 'update' | 'watch'>;
   network: Pick<
     NodeNetwork,
-    'applyLocal' | 'localInterface' | 'localSubnet' | 'nameservers' | 'publishedPorts'
+    'applyLocal' | 'localInterface' | 'nameservers' | 'plug' | 'publishedPorts' | 'unplug'
   >;
   networks: LocalNetworks;
   log(error: unknown, what: string): void;
@@ -69,47 +69,100 @@ export class ContainerNetworks {
     id: ContainerId,
     requests: readonly AttachRequest[],
   ): { interfaces: ContainerInterface[]; nameservers: string[] } {
-    const { network, networks } = this.#options;
-    const taken = new Set<string>();
-    for (const { addresses } of this.#chosen.values()) for (const address of addresses) taken.add(address);
-    for (const { config } of this.#options.runtime.list()) {
-      for (const { address } of config.network.interfaces) taken.add(address);
-    }
-    const interfaces = requests.map((request, index) => {
-      const wanted = request.address === undefined ? {} : { wanted: request.address };
-      if (isDefaultNetwork(request.network)) {
-        if (request.address !== undefined) {
-          throw new EnxameError(
-            'invalid-argument',
-            'invalid config for network bridge: invalid endpoint settings:\nuser specified IP address is supported on user defined networks only',
-          );
-        }
-        return network.localInterface({ containerId: id, taken, index });
-      }
-      const record = networks.find(request.network);
-      if (record === undefined) {
-        // Not `not-found`: clients take that for the image, and go and pull it.
-        throw new EnxameError('invalid-argument', `network ${request.network} not found`);
-      }
-      const { id: networkId, name, subnet, gateway, internal } = record;
-      return {
-        ...network.localInterface({
-          containerId: id,
-          taken,
-          index,
-          network: { id: networkId, subnet, gateway, internal },
-          ...wanted,
-        }),
-        network: {
-          id: networkId,
-          name,
-          aliases: [...request.aliases],
-          isAddressAsked: request.address !== undefined,
-        },
-      };
-    });
+    const { network } = this.#options;
+    const taken = this.#takenAddresses();
+    const interfaces = requests.map((request, index) => this.#linkFor(id, request, { taken, index }));
     this.#chosen.set(id, { addresses: interfaces.map(({ address }) => address), ports: [] });
     return { interfaces, nameservers: network.nameservers() };
+  }
+
+  #linkFor(
+    id: ContainerId,
+    request: AttachRequest,
+    place: { taken: ReadonlySet<string>; index: number },
+  ): ContainerInterface {
+    const { network, networks } = this.#options;
+    if (isDefaultNetwork(request.network)) {
+      if (request.address !== undefined) {
+        throw new EnxameError(
+          'invalid-argument',
+          'invalid config for network bridge: invalid endpoint settings:\nuser specified IP address is supported on user defined networks only',
+        );
+      }
+      return network.localInterface({ containerId: id, ...place });
+    }
+    const record = networks.find(request.network);
+    if (record === undefined) {
+      // Not `not-found`: clients take that for the image, and go and pull it.
+      throw new EnxameError('invalid-argument', `network ${request.network} not found`);
+    }
+    const { id: networkId, name, subnet, gateway, internal } = record;
+    return {
+      ...network.localInterface({
+        containerId: id,
+        ...place,
+        network: { id: networkId, subnet, gateway, internal },
+        ...(request.address === undefined ? {} : { wanted: request.address }),
+      }),
+      network: {
+        id: networkId,
+        name,
+        aliases: [...request.aliases],
+        isAddressAsked: request.address !== undefined,
+      },
+    };
+  }
+
+  /** Puts a container on one more network, running or not. */
+  async connect(state: ContainerState, request: AttachRequest): Promise<void> {
+    const { config, pid } = state;
+    const { runtime, network } = this.#options;
+    requireOwnNetwork(config);
+    const { interfaces } = config.network;
+    const networkId = isDefaultNetwork(request.network)
+      ? undefined
+      : this.#options.networks.find(request.network)?.id;
+    if (interfaces.some((link) => link.network?.id === networkId)) {
+      throw new EnxameError(
+        'forbidden',
+        `endpoint with name ${config.name} already exists in network ${request.network}`,
+      );
+    }
+    const used = new Set(interfaces.map(({ name }) => name));
+    let index = 0;
+    while (used.has(`eth${index}`)) index++;
+    const link = {
+      ...this.#linkFor(config.id, request, { taken: this.#takenAddresses(), index }),
+      defaultRoute: interfaces.length === 0,
+    };
+    this.#chosen.set(config.id, { addresses: [link.address], ports: [] });
+    try {
+      if (pid !== 0) await network.plug(pid, link);
+      await runtime.update(config.id, { network: { ...config.network, interfaces: [...interfaces, link] } });
+    } finally {
+      this.settled(config.id);
+    }
+    await this.apply();
+  }
+
+  /** Takes a container off a network. */
+  async disconnect(state: ContainerState, networkName: string): Promise<void> {
+    const { config, pid } = state;
+    const { runtime, network, networks } = this.#options;
+    requireOwnNetwork(config);
+    const networkId = isDefaultNetwork(networkName) ? undefined : networks.find(networkName)?.id;
+    const { interfaces } = config.network;
+    const leaving = interfaces.find((link) => link.network?.id === networkId);
+    if (leaving === undefined) {
+      throw new EnxameError('forbidden', `container ${config.id} is not connected to network ${networkName}`);
+    }
+    const left = interfaces.filter((link) => link !== leaving);
+    const kept = left.map((link, at) =>
+      leaving.defaultRoute && at === 0 ? { ...link, defaultRoute: true } : link,
+    );
+    if (pid !== 0) await network.unplug(pid, leaving, leaving.defaultRoute ? kept[0] : undefined);
+    await runtime.update(config.id, { network: { ...config.network, interfaces: kept } });
+    await this.apply();
   }
 
   ports(id: ContainerId, request: PortRequest): ContainerPort[] {
@@ -182,6 +235,15 @@ export class ContainerNetworks {
     );
   }
 
+  #takenAddresses(): Set<string> {
+    const taken = new Set<string>();
+    for (const { addresses } of this.#chosen.values()) for (const address of addresses) taken.add(address);
+    for (const { config } of this.#options.runtime.list()) {
+      for (const { address } of config.network.interfaces) taken.add(address);
+    }
+    return taken;
+  }
+
   #running(): ContainerConfig[] {
     const running = new Map(this.#starting);
     for (const { config, phase } of this.#options.runtime.list()) {
@@ -219,6 +281,16 @@ export class ContainerNetworks {
       this.#options.log(describeError(error), "bring the node's own networks into the kernel");
     });
   }
+}
+
+function requireOwnNetwork(config: ContainerConfig): void {
+  if (config.namespaces?.network === undefined && config.network.mode === 'routed') return;
+  throw new EnxameError(
+    'invalid-argument',
+    config.network.mode === 'none' && config.namespaces?.network === undefined
+      ? 'container cannot be connected to multiple networks with one of the networks in private (none) mode'
+      : 'container sharing network namespace with another container or host cannot be connected to any other network',
+  );
 }
 
 /** Whether a program of the node listens there already: the words, or undefined. */

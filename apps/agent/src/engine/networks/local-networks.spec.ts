@@ -84,6 +84,7 @@ describe('networks of one node', () => {
       endpoints: [
         {
           addresses: [{ networkId: 'n1', address: '172.18.0.5', names: ['web', 'db', 'cccccccccccc'] }],
+          asksFrom: ['172.18.0.5'],
           ports: [{ protocol: 'tcp', hostPort: 8080, address: '172.18.0.5', port: 80 }],
         },
       ],

@@ -27,6 +27,7 @@ function endpointOf(config: ContainerConfig): LocalEndpoint | undefined {
   if (addresses.length === 0 && (ports.length === 0 || target === undefined)) return undefined;
   return {
     addresses,
+    asksFrom: interfaces.map(({ address }) => address),
     ports: ports.flatMap(({ protocol, containerPort, hostAddress, hostPort }) =>
       target === undefined
         ? []

@@ -19,16 +19,15 @@ export function attachmentsOf(mode: string, body: ContainerCreateDto): AttachReq
   const key = (name: string): string => (isDefaultNetwork(name) ? 'bridge' : name);
   requests.set(key(mode), { network: mode, aliases: [] });
   for (const [network, value] of endpoints) {
-    requests.set(
-      key(network),
-      attachmentOf(network, objectOf(value, `NetworkingConfig.EndpointsConfig.${network}`)),
-    );
+    const at = `NetworkingConfig.EndpointsConfig.${network}`;
+    requests.set(key(network), attachmentOf(network, value, at));
   }
   return [...requests.values()];
 }
 
-function attachmentOf(network: string, settings: EndpointSettings): AttachRequest {
-  const at = `NetworkingConfig.EndpointsConfig.${network}`;
+/** `at` names the settings in refusals. */
+export function attachmentOf(network: string, value: unknown, at: string): AttachRequest {
+  const settings: EndpointSettings = objectOf(value, at);
   const { Aliases: aliases, IPAMConfig: addresses } = settings;
   if (Array.isArray(settings.Links) && settings.Links.length > 0) throw missing(`${at}.Links`);
   if (settings.MacAddress) throw missing(`${at}.MacAddress`);
