@@ -1,5 +1,5 @@
-/** The keys of a cluster: the log encrypted and locked, all through the stock docker CLI. */
-import { readdirSync, readFileSync } from 'node:fs';
+/** The keys of a cluster, through the stock docker CLI: the log encrypted and locked; backup and restore. */
+import { readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect } from 'chai';
 import { enxameMain, eventually, run, TestCluster } from './harness/cluster.js';
@@ -105,5 +105,65 @@ describe('keys of a cluster', function () {
       async () => (await cluster.tryDocker(['node', 'ls'])).code === 0,
     );
     expect(await localState()).to.equal('active');
+  });
+
+  it('comes back from a backup as it was when the backup was made', async () => {
+    await cluster.docker(['service', 'create', '-d', '--name', 'kept', '--replicas', '0', 'enxame/demo:1']);
+    const before = await cluster.docker(['info', '-f', '{{.Swarm.Cluster.ID}}']);
+    const file = join(cluster.stateDir, 'cluster.backup');
+    const socket = `/run/enxame/${cluster.name}/node-1/manager.sock`;
+    const made = await run(process.execPath, [
+      enxameMain,
+      'cluster',
+      'backup',
+      '--manager-socket',
+      socket,
+      '--output',
+      file,
+    ]);
+    expect(made.code, made.stderr).to.equal(0);
+    expect(statSync(file).mode & 0o777).to.equal(0o600);
+    await cluster.docker(['service', 'rm', 'kept']);
+
+    const dev = (...args: string[]) =>
+      run(process.execPath, [enxameMain, 'dev', ...args, '--name', cluster.name], { timeoutMs: 100_000 });
+    expect((await dev('down')).code).to.equal(0);
+    const node = `${cluster.stateDir}/node-1`;
+    const restore = () =>
+      run(process.execPath, [enxameMain, 'cluster', 'restore', file, '--state-dir', node], {
+        timeoutMs: 30_000,
+      });
+    expect((await restore()).stderr).to.contain('restore goes into an empty state folder');
+    for (const name of readdirSync(node)) {
+      if (name !== 'config.json') rmSync(join(node, name), { recursive: true });
+    }
+    writeFileSync(`${file}.cut`, readFileSync(file).subarray(0, -30));
+    const cut = await run(process.execPath, [
+      enxameMain,
+      'cluster',
+      'restore',
+      `${file}.cut`,
+      '--state-dir',
+      node,
+    ]);
+    expect(cut.stderr).to.match(/cluster\.backup\.cut: the backup (broke off|is damaged)/);
+    const restored = await restore();
+    expect(restored.code, restored.stderr).to.equal(0);
+
+    const up = await dev('up', '--workers', '1', '--detach');
+    expect(up.code, up.stdout + up.stderr).to.equal(0);
+    expect(await cluster.docker(['info', '-f', '{{.Swarm.Cluster.ID}}'])).to.equal(before);
+    expect(await cluster.docker(['service', 'ls', '--format', '{{.Name}}'])).to.equal('kept');
+    await eventually('both nodes are ready', 30_000, async () => {
+      const format = '{{.Hostname}} {{.Status}} {{.ManagerStatus}}';
+      const nodes = (await cluster.docker(['node', 'ls', '--format', format])).split('\n');
+      const expected = ['node-1 Ready Leader', 'node-2 Ready'];
+      return nodes
+        .map((line) => line.trim())
+        .sort()
+        .join() === expected.join()
+        ? true
+        : undefined;
+    });
   });
 });

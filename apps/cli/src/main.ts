@@ -2,6 +2,8 @@
 /** `enxame`: what the docker CLI has no word for. */
 import { Command, InvalidArgumentError } from 'commander';
 import { isEnxameError } from '#libs/model';
+import { backup } from './cluster/backup.js';
+import { restore } from './cluster/restore.js';
 import { deployDemo } from './demo.js';
 import { down } from './dev/down.js';
 import { list } from './dev/list.js';
@@ -79,6 +81,21 @@ dev
   .action(down);
 
 dev.command('ls').description('list the clusters of this machine').action(list);
+
+const cluster = program.command('cluster').description('backup and restore of a cluster');
+
+cluster
+  .command('backup')
+  .description('write the state of a running cluster, its keys included, to standard output')
+  .option('--manager-socket <path>', "a manager's private socket", '/run/enxame/dev/node-1/manager.sock')
+  .option('--output <file>', 'write to this file, readable by its owner alone')
+  .action(backup);
+
+cluster
+  .command('restore <file>')
+  .description('make the empty state folder of a node that of the only manager of the cluster in a backup')
+  .requiredOption('--state-dir <folder>', 'the state folder, with its config.json')
+  .action(restore);
 
 program
   .command('raft')

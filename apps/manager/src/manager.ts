@@ -19,6 +19,7 @@ import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { ApiListener } from './api/api-listener.js';
+import { backupRoute } from './backup/backup-route.js';
 import { EventPublisher } from './api/events/event-publisher.js';
 import { enterGroup, GroupKeeper, GroupPeers, groupService, Leaders, LeaderStore } from './group/index.js';
 import { LeaderLoops } from './leader/index.js';
@@ -38,6 +39,7 @@ export class Manager {
   readonly #raftId: string;
   readonly #transport: GrpcTransport;
   readonly #raft: RaftNode;
+  readonly #machine: StoreMachine;
   readonly #store: ReplicatedStore;
   readonly #keys: KeyKeeper;
   readonly #leaderStore: LeaderStore;
@@ -64,6 +66,7 @@ export class Manager {
     this.#raftId = readOrMakeRaftId(config.stateDir, random);
     const address = `${config.address}:${config.clusterPort}`;
     const machine = new StoreMachine();
+    this.#machine = machine;
     this.#transport = createGrpcTransport({
       id: this.#raftId,
       address: () => address,
@@ -211,10 +214,21 @@ export class Manager {
         },
         log: this.#log,
       },
-      [this.#localCertificateRoute()],
+      [this.#localCertificateRoute(), this.#backupRoute()],
     );
     await this.#listener.listen(this.#config.managerSocket);
     this.#log('info', 'manager started', { socket: this.#config.managerSocket });
+  }
+
+  #backupRoute(): Route {
+    return backupRoute({
+      current: () => this.#leaders.current(),
+      store: this.#store,
+      machine: this.#machine,
+      nodeId: () => this.#membership.identity().nodeId,
+      term: () => this.#raft.status().term,
+      nowMs: clock.nowMs,
+    });
   }
 
   #useCredentials(tls: ServerTls): void {

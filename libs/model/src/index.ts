@@ -1,4 +1,5 @@
 export * from './assignment.js';
+export * from './backup.js';
 export * from './changes.js';
 export * from './constraint.js';
 export * from './container-interface.js';

@@ -22,6 +22,7 @@ export type {
   Role,
   SnapshotMeta,
 } from './core/types.js';
+export { foundGroup, type FoundingState } from './driver/found.js';
 export { createRaftNode } from './driver/raft-node.js';
 export { systemClock } from './driver/system-clock.js';
 export {

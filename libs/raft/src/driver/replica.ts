@@ -39,6 +39,12 @@ interface Head {
   removed: MemberId[];
 }
 
+/** The first chunk of every snapshot. */
+export function encodeHead({ sessions, removed }: { sessions: SessionTable; removed: MemberId[] }): Buffer {
+  const head: Head = { sessions: Buffer.from(sessions.encode()).toString('utf8'), removed };
+  return Buffer.from(JSON.stringify(head), 'utf8');
+}
+
 export class Replica {
   /** In order. `at` is the first entry of the first piece of work that is not applied yet. */
   private work: ReplicaWork[] = [];
@@ -186,11 +192,7 @@ export class Replica {
 
   /** A picture of this moment; the state machine's chunks are made as they are asked for. */
   snapshot(): { meta: SnapshotMeta; chunks: Iterable<Uint8Array> } {
-    const head: Head = {
-      sessions: Buffer.from(this.sessions.encode()).toString('utf8'),
-      removed: this.removed,
-    };
-    const first = Buffer.from(JSON.stringify(head), 'utf8');
+    const first = encodeHead({ sessions: this.sessions, removed: this.removed });
     const machine = this.host.stateMachine.snapshot();
     return {
       meta: { ...this.lastApplied, membership: this.membership },
