@@ -102,6 +102,8 @@ export interface RaftLimits {
   readRetryTicks: number;
   readTimeoutTicks: number;
   pendingReadsMax: number;
+  /** A leader whose disk has ended no write for so long hands over to another voter. */
+  stalledDiskTicks: number;
   /** Changes of membership and transfers of leadership, which the leader is asked for. */
   callRetryTicks: number;
   callTimeoutTicks: number;
@@ -140,6 +142,7 @@ export const defaultLimits: RaftLimits = {
   readRetryTicks: 5,
   readTimeoutTicks: 100,
   pendingReadsMax: 65_536,
+  stalledDiskTicks: 20,
   callRetryTicks: 50,
   callTimeoutTicks: 200,
   applySliceEntries: 512,

@@ -1,6 +1,8 @@
 import { expect } from 'chai';
 import { EnxameError } from '#libs/model';
 import type { PeerMessage } from '../port.js';
+import { localStorage } from '../wal/local-storage.js';
+import { nodeDisk } from '../wal/node-disk.js';
 import { TestGroup, type TestMember } from './testing/test-group.js';
 
 async function refusalOf(promise: Promise<unknown>): Promise<EnxameError> {
@@ -417,6 +419,31 @@ describe('raft: nodes of a group', function () {
     await group.until(() => old.wasRemoved, 'the old member knows');
   });
 
+  it('one whose disk stands still hands the leadership over, and comes back when the disk does', async () => {
+    const held = new Map<string, (() => void)[]>();
+    const stalled = new Set<string>();
+    for (const id of ['a', 'b', 'c']) {
+      held.set(id, []);
+      const schedule = (work: () => void): void => {
+        if (stalled.has(id)) held.get(id)?.push(work);
+        else setImmediate(work);
+      };
+      group.overrides = { openStorage: localStorage(nodeDisk, schedule) };
+      void group.start(id, { kind: 'bootstrap', members: ['a', 'b', 'c'] });
+    }
+    const old = await group.leader();
+    await propose(old, 'before');
+    stalled.add(old.id);
+    const pending = propose(old, 'under way');
+    const next = await group.leader(...['a', 'b', 'c'].filter((id) => id !== old.id));
+    await propose(next, 'meanwhile');
+    stalled.clear();
+    for (const work of held.get(old.id) ?? []) setImmediate(work);
+    await pending;
+    await same('in the end');
+    expect(old.ledger.lines.toSorted()).to.deep.equal(['before', 'meanwhile', 'under way']);
+  });
+
   it('one whose disk fails stops with the reason, and the others go on', async () => {
     await group.bootstrap('a', 'b');
     const { openStorage } = await failingStorage();
@@ -442,8 +469,6 @@ describe('raft: nodes of a group', function () {
 async function failingStorage(): Promise<{
   openStorage: { fails: boolean; open: import('../port.js').RaftNodeOptions['openStorage'] & object };
 }> {
-  const { localStorage } = await import('../wal/local-storage.js');
-  const { nodeDisk } = await import('../wal/node-disk.js');
   const state = {
     fails: false,
     open: localStorage(

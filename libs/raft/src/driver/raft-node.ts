@@ -56,6 +56,9 @@ class Driver implements RaftNode {
   /** Commands whose writes are under way, in order. */
   private waitingForDisk: DiskBound[] = [];
   private durableSequence = 0;
+  private writtenSequence = 0;
+  /** Since the disk has last ended a write, while one is under way. */
+  private stalledTicks = 0;
   /** Called when a write has ended that the core did not ask for. */
   private onFirstWrite: (() => void) | undefined;
 
@@ -154,6 +157,15 @@ class Driver implements RaftNode {
     this.proposer.tick();
     this.reader.tick();
     this.calls.tick();
+    this.watchDisk();
+  }
+
+  /** Followers could write on, but what a leader's own disk does not hold is not applied and not acknowledged. */
+  private watchDisk(): void {
+    if (this.writtenSequence <= this.durableSequence) return;
+    if (++this.stalledTicks % this.limits.stalledDiskTicks !== 0 || this.leader !== 'self') return;
+    // Where nobody can take over, everything waits for the disk as before.
+    this.calls.transferLeadership().catch(() => undefined);
   }
 
   private receive(from: MemberId, message: PeerMessage): void {
@@ -326,7 +338,7 @@ class Driver implements RaftNode {
     try {
       for (let input = this.inputs.shift(); input !== undefined; input = this.inputs.shift()) {
         for (const command of this.core?.step(input) ?? []) {
-          if (command.kind === 'persist') this.storage?.append(command, command.sequence);
+          if (command.kind === 'persist') this.persist(command);
           else if (command.afterPersist > this.durableSequence) this.waitingForDisk.push(command);
           else this.carryOut(command);
         }
@@ -341,8 +353,14 @@ class Driver implements RaftNode {
     }
   }
 
+  private persist(command: Extract<Command, { kind: 'persist' }>): void {
+    this.writtenSequence = command.sequence;
+    this.storage?.append(command, command.sequence);
+  }
+
   private persisted(sequence: number): void {
     this.durableSequence = sequence;
+    this.stalledTicks = 0;
     this.onFirstWrite?.();
     // The list is in order of `afterPersist`: each command waits for all that was written before it.
     let ready = 0;

@@ -33,6 +33,7 @@ export class TestGroup {
   private turns = 0;
   private isRunning = true;
   limits: Partial<RaftLimits> = {};
+  random: () => number = Math.random;
   /** Given to members that start from now on. */
   overrides: Partial<RaftNodeOptions> = {};
 
@@ -67,7 +68,7 @@ export class TestGroup {
       stateMachine: member.ledger as Ledger,
       transport: this.network.transportOf(id),
       clock: this.clock,
-      random: Math.random,
+      random: () => this.random(),
       openStorage: localStorage(nodeDisk, setImmediate),
       limits: this.limits,
       onFailure: (error) => {
