@@ -83,7 +83,7 @@ const front = createKvServer(
   { [paths.puts]: (stream) => serveStream(stream, put) },
 );
 
-const loopDelay = monitorEventLoopDelay({ resolution: 1 });
+const loopDelay = monitorEventLoopDelay({ resolution: 10 });
 
 function report(): MemberReport {
   const { role, leader, applied } = node.status();

@@ -15,9 +15,11 @@ export interface OutboxLimits {
 }
 
 interface Waiting {
-  parts: Uint8Array[];
+  message: PeerMessage;
   bytes: number;
 }
+
+type Append = Extract<PeerMessage, { kind: 'append-request' }>;
 
 export class Outbox {
   private control: Waiting[] = [];
@@ -37,11 +39,15 @@ export class Outbox {
     const isBulk = message.kind === 'append-request' || message.kind === 'forward';
     const { outboxBytesMax } = this.limits;
     if (this.waitingBytes >= (isBulk ? outboxBytesMax : 2 * outboxBytesMax)) return false;
-    const parts = encodeMessage(message);
-    let bytes = 0;
-    for (const part of parts) bytes += part.length;
+    const bytes = sizeOf(message);
     this.waitingBytes += bytes;
-    (isBulk ? this.bulk : this.control).push({ parts, bytes });
+    const queue = isBulk ? this.bulk : this.control;
+    const last = queue.at(-1);
+    const joined = last === undefined ? undefined : join(last.message, message);
+    if (last !== undefined && joined !== undefined && last.bytes + bytes <= this.limits.envelopeBytesMax) {
+      last.message = joined;
+      last.bytes += bytes;
+    } else queue.push({ message, bytes });
     return true;
   }
 
@@ -50,7 +56,6 @@ export class Outbox {
     const batch = this.takeWhole();
     if (batch.length > 0) {
       const messages = Buffer.concat(batch);
-      this.waitingBytes -= messages.length;
       return { body: { $case: 'messages', messages } };
     }
     return this.takePiece();
@@ -61,10 +66,11 @@ export class Outbox {
     let room = this.limits.envelopeBytesMax;
     for (const queue of this.piecesOf === undefined ? [this.control, this.bulk] : [this.control]) {
       let count = 0;
-      for (const { parts, bytes } of queue) {
+      for (const { message, bytes } of queue) {
         if (bytes > room) break;
         room -= bytes;
-        for (const part of parts) batch.push(part);
+        this.waitingBytes -= bytes;
+        for (const part of encodeMessage(message)) batch.push(part);
         count++;
       }
       queue.splice(0, count);
@@ -77,7 +83,8 @@ export class Outbox {
     if (this.piecesOf === undefined) {
       const large = this.control.shift() ?? this.bulk.shift();
       if (large === undefined) return undefined;
-      this.piecesOf = Buffer.concat(large.parts, large.bytes);
+      this.piecesOf = Buffer.concat(encodeMessage(large.message));
+      this.waitingBytes += this.piecesOf.length - large.bytes;
     }
     const bytes = this.piecesOf.subarray(0, this.limits.envelopeBytesMax);
     const last = bytes.length === this.piecesOf.length;
@@ -85,4 +92,38 @@ export class Outbox {
     this.waitingBytes -= bytes.length;
     return { body: { $case: 'piece', piece: { bytes, last } } };
   }
+}
+
+/** A little more than the message's bytes on the wire. */
+function sizeOf(message: PeerMessage): number {
+  const headBytes = 256;
+  const partBytes = 16;
+  if (message.kind === 'append-request') {
+    return message.entries.reduce((sum, { data }) => sum + partBytes + data.length, headBytes);
+  }
+  if (message.kind === 'forward') {
+    return message.proposals.reduce((sum, data) => sum + partBytes + data.length, headBytes);
+  }
+  return headBytes;
+}
+
+/** Two messages that say no more than one: each of them would cost the receiver a write and an answer. */
+function join(first: PeerMessage, second: PeerMessage): PeerMessage | undefined {
+  if (first.kind === 'append-request' && second.kind === 'append-request') return joinAppends(first, second);
+  if (first.kind !== 'append-response' || second.kind !== 'append-response') return undefined;
+  const [before, after] = [first.result, second.result];
+  if (first.term !== second.term || !before.accepted || !after.accepted) return undefined;
+  // What is on the disk through one index is on the disk through every lower one.
+  return after.match >= before.match ? second : undefined;
+}
+
+function joinAppends(first: Append, second: Append): Append | undefined {
+  const end = first.prevIndex + first.entries.length;
+  const endTerm = first.entries.at(-1)?.term ?? first.prevTerm;
+  if (first.term !== second.term || second.prevIndex !== end || second.prevTerm !== endTerm) return undefined;
+  return {
+    ...first,
+    entries: second.entries.length === 0 ? first.entries : [...first.entries, ...second.entries],
+    commit: Math.max(first.commit, second.commit),
+  };
 }

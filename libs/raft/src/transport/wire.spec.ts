@@ -91,13 +91,13 @@ describe('raft transport: messages as bytes', () => {
 });
 
 describe('raft transport: outbox', () => {
-  const append = (size: number, term = 1): PeerMessage => ({
+  const append = (size: number, term = 1, prevIndex = 0, commit = 0): PeerMessage => ({
     kind: 'append-request',
     term,
-    prevIndex: 0,
-    prevTerm: 0,
-    commit: 0,
-    entries: [{ kind: 'data', index: 1, term, data: Buffer.alloc(size, term) }],
+    prevIndex,
+    prevTerm: prevIndex === 0 ? 0 : term,
+    commit,
+    entries: size === 0 ? [] : [{ kind: 'data', index: prevIndex + 1, term, data: Buffer.alloc(size, term) }],
   });
   const heartbeat: PeerMessage = { kind: 'heartbeat', term: 1, commit: 0, readSequence: 0 };
 
@@ -127,12 +127,45 @@ describe('raft transport: outbox', () => {
 
   it('sends all that fits in one envelope, the small messages first', () => {
     const outbox = new Outbox({ outboxBytesMax: 10_000, envelopeBytesMax: 2_000 });
-    for (const message of [append(100), heartbeat, append(200)]) outbox.add(message);
+    for (const message of [append(100), heartbeat, append(200, 2)]) outbox.add(message);
     expect(drain(outbox)).to.deep.equal({
       envelopes: ['messages'],
-      received: [heartbeat, append(100), append(200)],
+      received: [heartbeat, append(100), append(200, 2)],
     });
     expect(outbox.isEmpty).to.equal(true);
+  });
+
+  it('joins requests that follow each other, and acknowledgements of which the last says all', () => {
+    const accept = (match: number, term = 1): PeerMessage => ({
+      kind: 'append-response',
+      term,
+      result: { accepted: true, match },
+    });
+    const outbox = new Outbox({ outboxBytesMax: 10_000, envelopeBytesMax: 2_000 });
+    const requests = [append(10), append(20, 1, 1), append(0, 1, 2, 2), append(30, 2, 2), append(40, 2, 7)];
+    for (const message of [...requests, accept(3), accept(7), accept(5), accept(9, 2)]) outbox.add(message);
+    const { received } = drain(outbox);
+    expect(received).to.deep.equal([
+      accept(7),
+      accept(5),
+      accept(9, 2),
+      {
+        ...append(10, 1, 0, 2),
+        entries: [append(10), append(20, 1, 1)].flatMap((each) =>
+          each.kind === 'append-request' ? each.entries : [],
+        ),
+      },
+      append(30, 2, 2),
+      append(40, 2, 7),
+    ]);
+  });
+
+  it('joins no more than fits in one envelope', () => {
+    const outbox = new Outbox({ outboxBytesMax: 10_000, envelopeBytesMax: 2_000 });
+    for (let i = 0; i < 4; i++) outbox.add(append(600, 1, i));
+    expect(
+      drain(outbox).received.map((each) => (each.kind === 'append-request' ? each.entries.length : 0)),
+    ).to.deep.equal([2, 2]);
   });
 
   it('cuts a large message in pieces, which small messages pass and entries do not', () => {
