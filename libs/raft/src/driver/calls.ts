@@ -37,6 +37,7 @@ export class Calls {
   /** Asked of the core, by number; those that were placed wait for their entry. */
   private readonly asked = new Map<number, (outcome: Outcome) => void>();
   private changes: Change[] = [];
+  private transferring: Promise<Outcome> | undefined;
   /** Asked of the leader. */
   private readonly remote = new Map<number, (outcome: Outcome) => void>();
 
@@ -64,14 +65,16 @@ export class Calls {
 
   private async untilDone(call: PeerCall): Promise<void> {
     const deadline = this.tickCount + this.host.limits.callTimeoutTicks;
+    let firstLeader: MemberId | 'self' | undefined;
     for (let attempt = 0; ; attempt++) {
       // A leader that removed itself is not asked any more, but it knows that it is done.
       if (attempt > 0 && call.kind === 'change-membership' && this.isMade(call.changes)) return;
       const failure = this.host.failure();
       if (failure !== undefined) throw failure;
       const leader = this.host.leader();
+      firstLeader ??= leader;
       let outcome: Outcome = 'again';
-      if (call.kind === 'transfer-leadership' && leader !== undefined && leader === call.to) outcome = 'done';
+      if (call.kind === 'transfer-leadership' && isHandedOver(call.to, firstLeader, leader)) outcome = 'done';
       else if (leader === 'self') outcome = await this.carryOut(call);
       else if (leader !== undefined) outcome = await this.ask(leader, call);
       if (outcome === 'done') return;
@@ -106,17 +109,29 @@ export class Calls {
     });
   }
 
-  private async transfer(wanted: MemberId | undefined): Promise<Outcome> {
+  private transfer(wanted: MemberId | undefined): Promise<Outcome> {
+    // Another target would end the transfer that is under way.
+    if (wanted === undefined && this.transferring !== undefined) return this.transferring;
     const to = wanted ?? this.furthestVoter();
     if (to === undefined) {
-      return new EnxameError('failed-precondition', 'raft: there is no other voter that could lead');
+      const words = 'raft: there is no other voter that could lead';
+      return Promise.resolve(new EnxameError('failed-precondition', words));
     }
-    if (to === this.host.id) return 'done';
-    return new Promise((settle) => {
+    if (to === this.host.id) return Promise.resolve('done');
+    const transferring = new Promise<Outcome>((settle) => {
       const ref = this.nextRef++;
       this.asked.set(ref, settle);
       this.host.step({ kind: 'transfer', ref, to });
+    }).finally(() => {
+      if (this.transferring === transferring) this.transferring = undefined;
     });
+    this.transferring = transferring;
+    return transferring;
+  }
+
+  /** Once, without trying again: who leads next is no matter. */
+  handOver(): void {
+    void this.transfer(undefined);
   }
 
   private furthestVoter(): MemberId | undefined {
@@ -227,6 +242,16 @@ export class Calls {
     this.tickWaiters = [];
     for (const wake of waiters) wake();
   }
+}
+
+/** Without a wish who is to lead, another leader than at first will do: asking it again would move it on for nothing. */
+function isHandedOver(
+  wanted: MemberId | undefined,
+  first: MemberId | undefined,
+  leader: MemberId | undefined,
+): boolean {
+  if (leader === undefined) return false;
+  return wanted === undefined ? leader !== first : leader === wanted;
 }
 
 function errorOf(outcome: 'again' | EnxameError): { code: ErrorCode; message: string } {

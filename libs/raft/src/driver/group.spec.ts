@@ -249,6 +249,15 @@ describe('raft: nodes of a group', function () {
       expect(error.code).to.equal('failed-precondition');
     });
 
+    it('moves once though it was asked for twice', async () => {
+      await group.bootstrap('a', 'b', 'c');
+      const leader = await group.leader();
+      const follower = await group.follower();
+      const { term } = leader.node.status();
+      await Promise.all([leader.node.transferLeadership(), follower.node.transferLeadership()]);
+      expect((await group.leader()).node.status().term).to.equal(term + 1);
+    });
+
     it('is known of every member, with the progress of the others', async () => {
       await group.bootstrap('a', 'b', 'c');
       const leader = await group.leader();

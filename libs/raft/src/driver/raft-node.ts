@@ -165,7 +165,7 @@ class Driver implements RaftNode {
     if (this.writtenSequence <= this.durableSequence) return;
     if (++this.stalledTicks % this.limits.stalledDiskTicks !== 0 || this.leader !== 'self') return;
     // Where nobody can take over, everything waits for the disk as before.
-    this.calls.transferLeadership().catch(() => undefined);
+    this.calls.handOver();
   }
 
   private receive(from: MemberId, message: PeerMessage): void {
