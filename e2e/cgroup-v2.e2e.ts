@@ -12,13 +12,14 @@ import { npmPackageFiles, packInitramfs } from './virtual-machine/initramfs.js';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const kernelLink = join(root, 'build/tools/bin/vmlinuz-cloud');
-const bootTimeoutMs = 240_000;
+const bootTimeoutMs = 480_000;
 
 /** Every spec that touches a cgroup or starts a container. */
 const specs = [
   'cgroup/cgroup.spec.js',
   'limits.spec.js',
   'container-runtime.spec.js',
+  'container/lifecycle.spec.js',
   'launcher/launcher.spec.js',
   'launcher/shim.spec.js',
 ];
