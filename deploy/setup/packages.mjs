@@ -16,6 +16,18 @@ export const runtimePackages = [
     files: ['/usr/include/linux/mount.h'],
     why: 'kernel interfaces for the launcher',
   },
+  {
+    name: 'libisal-dev',
+    commands: [],
+    files: ['/usr/include/isa-l/igzip_lib.h'],
+    why: 'unpacks image layers in gzip, twice as fast as zlib',
+  },
+  {
+    name: 'libzstd-dev',
+    commands: [],
+    files: ['/usr/include/zstd.h'],
+    why: 'unpacks image layers in zstd',
+  },
   { name: 'make', commands: ['make'], why: 'builds the C programs' },
   {
     name: 'util-linux',

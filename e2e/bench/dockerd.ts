@@ -21,7 +21,7 @@ const address = '10.97.77.2';
 
 export class DockerdPeer {
   private readonly folder = mkdtempSync(join(tmpdir(), 'enxame-bench-dockerd-'));
-  private readonly namespace = `enxame-bench-${process.pid}`;
+  readonly namespace = `enxame-bench-${process.pid}`;
   readonly socket = join(this.folder, 'docker.sock');
   private child: ChildProcess | undefined;
 

@@ -1,8 +1,10 @@
 /** `npm run bench -- NAME...`: figures, always beside a peer in the same run. */
 import { delimiter, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { benchBuild } from './build.js';
 import { benchContainers } from './containers.js';
 import { benchFailover } from './failover.js';
+import { benchPull } from './pull.js';
 import { benchRaft } from './raft/bench.js';
 import { benchStart } from './start.js';
 
@@ -12,6 +14,8 @@ const benches: Record<string, () => Promise<void>> = {
   containers: benchContainers,
   failover: benchFailover,
   raft: () => benchRaft(isQuick),
+  pull: benchPull,
+  build: benchBuild,
 };
 
 process.env.PATH = `${join(fileURLToPath(new URL('../../..', import.meta.url)), 'build/tools/bin')}${delimiter}${process.env.PATH}${delimiter}/usr/sbin:/sbin`;

@@ -11,7 +11,7 @@ import { eventually, run } from './cluster.js';
 
 export class TestRegistry {
   private readonly folder = mkdtempSync(join(tmpdir(), 'enxame-registry-'));
-  private child: ChildProcess | undefined;
+  private readonly children: ChildProcess[] = [];
 
   constructor(
     readonly host: string,
@@ -28,28 +28,45 @@ export class TestRegistry {
       config,
       `version: 0.1\nstorage:\n  filesystem:\n    rootdirectory: ${join(this.folder, 'data')}\nhttp:\n  addr: ${this.name}\n`,
     );
-    this.child = spawn('docker-registry', ['serve', config], { stdio: 'ignore' });
+    this.children.push(spawn('docker-registry', ['serve', config], { stdio: 'ignore' }));
     await eventually('the registry', 15_000, async () => (await fetch(`http://${this.name}/v2/`)).ok);
   }
 
+  /** Serves the same images under the same name inside a network namespace. */
+  serveIn(namespace: string): void {
+    const config = join(this.folder, 'config.yml');
+    const program = ['docker-registry', 'serve', config];
+    this.children.push(
+      spawn('nsenter', [`--net=/run/netns/${namespace}`, '--', ...program], { stdio: 'ignore' }),
+    );
+  }
+
   stop(): void {
-    this.child?.kill('SIGKILL');
+    for (const child of this.children) child.kill('SIGKILL');
     rmSync(this.folder, { recursive: true, force: true });
   }
 
   /** Pushes one gzip layer with a config; returns the manifest's digest. */
   async push(repository: string, tag: string, layer: Buffer, config: object): Promise<string> {
     const packed = gzipSync(layer, { level: 1 });
-    const diffId = digestOf(layer);
+    return this.pushLayers(repository, tag, [{ packed, diffId: digestOf(layer) }], config);
+  }
+
+  async pushLayers(
+    repository: string,
+    tag: string,
+    layers: readonly { packed: Buffer; diffId: string }[],
+    config: object,
+  ): Promise<string> {
     const imageConfig = Buffer.from(
       JSON.stringify({
         architecture: process.arch === 'arm64' ? 'arm64' : 'amd64',
         os: 'linux',
         config,
-        rootfs: { type: 'layers', diff_ids: [diffId] },
+        rootfs: { type: 'layers', diff_ids: layers.map(({ diffId }) => diffId) },
       }),
     );
-    await this.pushBlob(repository, packed);
+    for (const { packed } of layers) await this.pushBlob(repository, packed);
     await this.pushBlob(repository, imageConfig);
     const manifest = Buffer.from(
       JSON.stringify({
@@ -60,13 +77,11 @@ export class TestRegistry {
           digest: digestOf(imageConfig),
           size: imageConfig.length,
         },
-        layers: [
-          {
-            mediaType: 'application/vnd.oci.image.layer.v1.tar+gzip',
-            digest: digestOf(packed),
-            size: packed.length,
-          },
-        ],
+        layers: layers.map(({ packed }) => ({
+          mediaType: 'application/vnd.oci.image.layer.v1.tar+gzip',
+          digest: digestOf(packed),
+          size: packed.length,
+        })),
       }),
     );
     const answer = await fetch(`http://${this.name}/v2/${repository}/manifests/${tag}`, {

@@ -30,7 +30,10 @@ export function createAgent(parts: AgentParts): NodeAgent {
       dir: join(config.stateDir, 'images'),
       clock: { nowMs: parts.nowMs },
       log: (message, error) => parts.failed(error, message),
-      registry: { insecureHosts: config.insecureRegistries },
+      registry: {
+        insecureHosts: config.insecureRegistries,
+        ...(config.registryMirrors === undefined ? {} : { mirrors: config.registryMirrors }),
+      },
     }),
     network: createNodeNetwork({
       ...config.network,

@@ -1,5 +1,7 @@
+#define _GNU_SOURCE
 #include "pack.h"
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -7,6 +9,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #ifdef __SANITIZE_ADDRESS__
 /* The leak check needs /proc, which chroot leaves behind. */
@@ -42,18 +45,29 @@ void fail_system(const char *format, ...) {
 	exit(error == ENOSPC || error == EDQUOT ? exit_no_space : exit_system);
 }
 
-static int unpack_layer(const char *folder) {
+static int unpack_layer(const char *folder, const char *bytes_max) {
 	static struct entry entry;
 	long long entries = 0, bytes = 0;
+	char digest[65];
+	int64_t limit = parse_decimal(bytes_max, bytes_max + strlen(bytes_max), "the limit of bytes");
 	tree_open(folder);
+	input_open(limit);
 	while (tar_next(&entry)) {
 		if (++entries > entries_max) fail_archive("the layer has more than %d entries", entries_max);
 		if (entry.type == '0') bytes += entry.size;
 		tree_write(&entry);
 	}
-	input_drain();
+	input_finish(digest);
 	tree_finish();
-	printf("%lld %lld\n", entries, bytes);
+	printf("%lld %lld %s\n", entries, bytes, digest);
+	return 0;
+}
+
+/* Everything of the folder's file system is on the disk when this returns. */
+static int sync_folder(const char *path) {
+	int folder = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (folder < 0 || syncfs(folder) < 0) fail_system("cannot write \"%s\" to the disk", path);
+	close(folder);
 	return 0;
 }
 
@@ -62,13 +76,14 @@ int main(int argc, char **argv) {
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 	umask(0);
-	if (argc == 3 && strcmp(argv[1], "layer") == 0) return unpack_layer(argv[2]);
+	if (argc == 4 && strcmp(argv[1], "layer") == 0) return unpack_layer(argv[2], argv[3]);
+	if (argc == 3 && strcmp(argv[1], "sync") == 0) return sync_folder(argv[2]);
 	if (argc == 3 && strcmp(argv[1], "remove") == 0) return remove_folder(argv[2]);
 	if (argc == 3 && strcmp(argv[1], "pack") == 0) return pack_layer(argv[2]);
 	int paths = 2;
 	while (paths < argc && strcmp(argv[paths], "--") != 0) paths++;
 	if (paths > 2 && paths + 2 == argc && strcmp(argv[1], "tree") == 0) return pack_tree(argv + 2, paths - 2, argv[paths + 1]);
 	if (paths > 2 && paths + 1 < argc && strcmp(argv[1], "lookup") == 0) return lookup_paths(argv + 2, paths - 2, argv + paths + 1, argc - paths - 1);
-	fprintf(stderr, "usage: enxame-unpack layer|remove|pack FOLDER\n       enxame-unpack tree|lookup LAYER... -- PATH...\n");
+	fprintf(stderr, "usage: enxame-unpack remove|pack|sync FOLDER\n       enxame-unpack layer FOLDER BYTES\n       enxame-unpack tree|lookup LAYER... -- PATH...\n");
 	return exit_usage;
 }

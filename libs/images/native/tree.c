@@ -149,9 +149,9 @@ static void set_xattrs(int fd, const struct entry *entry) {
 }
 
 /* chown first: it clears set-user-id bits and file capabilities. */
-static void set_metadata(int fd, const struct entry *entry) {
+static void set_metadata(int fd, const struct entry *entry, bool has_mode) {
 	if (fchown(fd, entry->uid, entry->gid) < 0) fail_system("cannot set the owner of \"%s\"", entry->name);
-	if (fchmod(fd, entry->mode) < 0) fail_system("cannot set the mode of \"%s\"", entry->name);
+	if (!has_mode && fchmod(fd, entry->mode) < 0) fail_system("cannot set the mode of \"%s\"", entry->name);
 	set_xattrs(fd, entry);
 }
 
@@ -186,17 +186,25 @@ static void write_folder(struct entry *entry) {
 		fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	}
 	if (fd < 0) fail_system("cannot open the folder \"%s\"", entry->name);
-	set_metadata(fd, entry);
+	set_metadata(fd, entry, false);
 	close(fd);
 	remember_time(entry);
 	tar_skip_content(entry);
 }
 
+/* Most files come with a new name and a plain mode: for them there is no look before and no change of mode after. */
 static void write_file(struct entry *entry, int parent, const char *name) {
-	int fd = openat(parent, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	const int flags = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
+	bool plain = (entry->mode & ~0777) == 0;
+	mode_t mode = plain ? entry->mode : 0600;
+	int fd = openat(parent, name, flags, mode);
+	if (fd < 0 && errno == EEXIST) {
+		make_room(parent, name, false);
+		fd = openat(parent, name, flags, mode);
+	}
 	if (fd < 0) fail_system("cannot make \"%s\"", entry->name);
 	tar_write_content(entry, fd);
-	set_metadata(fd, entry);
+	set_metadata(fd, entry, plain);
 	set_times(fd, &entry->mtime, entry->name);
 	if (close(fd) < 0) fail_system("cannot write \"%s\"", entry->name);
 }
@@ -280,10 +288,11 @@ void tree_write(struct entry *entry) {
 		tar_skip_content(entry);
 	} else if (entry->type == '1') {
 		write_hard_link(entry);
+	} else if (entry->type == '0') {
+		write_file(entry, parent, name);
 	} else {
 		make_room(parent, name, false);
-		if (entry->type == '0') write_file(entry, parent, name);
-		else if (entry->type == '2') write_symlink(entry, parent, name);
+		if (entry->type == '2') write_symlink(entry, parent, name);
 		else write_special(entry, parent, name);
 	}
 }
@@ -302,6 +311,4 @@ void tree_finish(void) {
 	free(folder_times);
 	forget_parent();
 	empty_folder(trash);
-	/* A layer that has its final name is whole, after a power cut, too. */
-	if (syncfs(root) < 0) fail_system("cannot write the layer to the disk");
 }

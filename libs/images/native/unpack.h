@@ -1,8 +1,10 @@
 /*
  * enxame-unpack: writes one image layer (a tar stream on stdin) into a folder, as overlayfs wants it.
  *
- *   enxame-unpack layer FOLDER    reads a tar from stdin into FOLDER/fs; FOLDER/trash is scratch space
+ *   enxame-unpack layer FOLDER BYTES   reads a tar of at most BYTES plain bytes, perhaps compressed by gzip or zstd,
+ *                                      from stdin into FOLDER/fs; FOLDER/trash is scratch space
  *   enxame-unpack remove FOLDER   removes a folder, however deep its tree is
+ *   enxame-unpack sync FOLDER     waits until everything on its file system is on the disk
  *   enxame-unpack pack FOLDER     writes the upper folder of an overlay as a layer to stdout
  *   enxame-unpack tree LAYER... -- PATH      writes what a container would see at PATH as a tar to stdout
  *   enxame-unpack lookup LAYER... -- PATH... tells where paths lead in what a container would see
@@ -13,7 +15,7 @@
  *     not follow links and that fail when something is there (O_EXCL, mknodat, symlinkat, linkat);
  *   - extended attributes that overlayfs reads are made by this program only, never taken from the archive.
  *
- * Output: on success one line `ENTRIES BYTES`. On failure one sentence on stderr and one of the exit codes below.
+ * Output of `layer`: on success one line `ENTRIES BYTES SHA256`, the digest of the plain tar. On failure one sentence on stderr and one of the exit codes below.
  */
 #pragma once
 #include <stdbool.h>
@@ -46,14 +48,16 @@ noreturn void fail_archive(const char *format, ...) __attribute__((format(printf
 /* A system call that failed: adds errno's words. */
 noreturn void fail_system(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
-/* input.c: stdin, buffered. */
+/* input.c: stdin, decompressed, by a thread that reads ahead. */
+/* `bytes_max`: of plain bytes; a small compressed file can unpack to fill any disk. */
+void input_open(int64_t bytes_max);
 /* Reads exactly `length` bytes. False at the end of the input when nothing was read; fails in the middle. */
 bool input_read(void *to, size_t length);
 void input_skip(int64_t length);
 /* Writes the next `length` bytes to `fd`. */
 void input_copy(int fd, int64_t length, const char *name);
-/* Reads to the end: the sender hashes all of it. */
-void input_drain(void);
+/* Reads to the end, since all of it counts for the digest: 64 hexadecimal digits of SHA-256. */
+void input_finish(char digest[65]);
 
 struct xattr {
 	const char *name;
@@ -122,7 +126,7 @@ int64_t parse_decimal(const char *text, const char *end, const char *what);
 /* tree.c: the folder being written. */
 void tree_open(const char *folder);
 void tree_write(struct entry *entry);
-/* Sets the folders' times and writes everything to the disk. */
+/* Sets the folders' times. */
 void tree_finish(void);
 
 /* remove.c */

@@ -5,13 +5,16 @@ import { mkdirSync, readFileSync, readdirSync, rmSync, truncateSync, writeFileSy
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { gzipSync } from 'node:zlib';
+import { digestOf } from './content/content-store.js';
 import { buildImage, dockerArchive, ociLayout, type BuiltImage } from './fixtures/image-builder.js';
 import { tar } from './fixtures/tar-builder.js';
 import { testFolder } from './fixtures/test-folder.js';
 import { createImageStore } from './image-store.js';
 import type { Image, ImageEvent, ImageStore, Progress } from './port.js';
 
-const unused = { force: false, inUse: () => false };
+const unused = { force: false, inUse: () => undefined };
+const stopped = { container: 'c'.repeat(64), running: false };
+const running = { container: 'd'.repeat(64), running: true };
 const small = buildImage({ layers: [[{ name: 'a', content: 'one' }], [{ name: 'b', content: 'two!' }]] });
 const other = buildImage({ layers: [[{ name: 'a', content: 'one' }], [{ name: 'c', content: 'three' }]] });
 const plain = buildImage({ gzip: false, layers: [[{ name: 'a', content: 'one' }]] });
@@ -207,24 +210,28 @@ describe('image store', () => {
     await store.tag('demo:1', 'demo:2');
     await store.tag('demo', 'x').catch(() => undefined);
     const id = small.configDigest;
-    expect(await store.remove('demo:1', { force: false, inUse: () => true })).to.deep.equal([
+    expect(await store.remove('demo:1', { force: false, inUse: () => stopped })).to.deep.equal([
       { Untagged: 'demo:1' },
     ]);
-    expect(await refusal(store.remove('demo:2', { force: false, inUse: () => true }))).to.deep.include({
+    expect(await refusal(store.remove('demo:2', { force: false, inUse: () => stopped }))).to.deep.equal({
       code: 'conflict',
+      message: `conflict: unable to remove repository reference "demo:2" (must force) - container cccccccccccc is using its referenced image ${id.slice(7, 19)}`,
     });
+    expect((await refusal(store.remove(id, { force: false, inUse: () => stopped }))).message).to.contain(
+      '(must be forced) - image is being used by stopped container cccccccccccc',
+    );
     await store.tag('demo:2', 'other/name');
     expect((await refusal(store.remove(id.slice(7, 19), unused))).message).to.contain(
       'multiple repositories',
     );
-    expect((await refusal(store.remove(id, { force: true, inUse: () => true }))).message).to.contain(
-      'cannot be forced',
+    expect((await refusal(store.remove(id, { force: true, inUse: () => running }))).message).to.contain(
+      '(cannot be forced) - image is being used by running container dddddddddddd',
     );
     await load(dockerArchive(other, ['demo:2']));
     expect(store.find('demo:2')?.id).to.equal(other.configDigest);
     // The old image keeps its digest: a service that was pinned to it still finds it.
     expect(store.find(`demo@${small.manifestDigest}`)?.id).to.equal(id);
-    await store.remove(id, { force: true, inUse: () => false });
+    await store.remove(id, { force: true, inUse: () => undefined });
     expect(store.list().map((image) => image.id)).to.deep.equal([other.configDigest]);
     expect(events.map(({ type, name }) => `${type} ${name}`)).to.include.members([
       'load demo:1',
@@ -236,6 +243,82 @@ describe('image store', () => {
       code: 'not-found',
       message: 'No such image: demo:1',
     });
+  });
+
+  it('removes steps of builds with the last image they lead to, and no image that others need', async () => {
+    await load(dockerArchive(small, ['base:1']));
+    const work = store.work();
+    const step = { createdAtMs: 1, createdBy: 'step' };
+    const base = small.configDigest as string as ImageId;
+    const one = await work.addImage({ ...step, parent: base, config: { User: '1' }, buildKey: 'k' });
+    const two = await work.addImage({ ...step, parent: one, config: { User: '2' } });
+    const side = await work.addImage({ ...step, parent: one, config: { User: '3' } });
+    await work.end();
+    await store.tag(two, 'built:1');
+    expect(work.findBuilt(base, 'k')).to.equal(one);
+    expect(store.find(two)).to.deep.include({ parent: one, lastTaggedAtMs: 1_000_000 });
+    expect((await refusal(store.remove(one, { ...unused, force: true }))).message).to.contain(
+      '(cannot be forced) - image has dependent child images',
+    );
+    const lines = await store.remove('built:1', unused);
+    expect(lines.map((line) => Object.values(line)[0])).to.include.members(['built:1', two]);
+    expect(store.list().map(({ id }) => id)).to.have.members([base, one, side]);
+    await store.remove(side, unused);
+    expect(store.list().map(({ id }) => id)).to.deep.equal([base]);
+  });
+
+  it('unpacks again a layer that a power cut may have spoiled, and drops a blob that no registry vouches for', async () => {
+    await load(dockerArchive(small, ['demo:1']));
+    await store.close();
+    const [layer = ''] = names('layers');
+    const dir = join(folder.path, 'images');
+    expect(names('blobs/unsynced')).to.deep.equal([]);
+    writeFileSync(join(dir, 'layers', layer, 'unsynced'), 'another run of the machine');
+    writeFileSync(join(dir, 'layers', layer, 'fs', 'spoiled'), 'x');
+    store = await open();
+    expect(names('layers')).not.to.include(layer);
+    for (const path of await store.rootLayers(small.configDigest as string as ImageId))
+      expect(readdirSync(path)).not.to.include('spoiled');
+    expect(names('layers')).to.include(layer);
+    await store.close();
+    const blob = digestOf(small.layers[0] ?? Buffer.alloc(0)).slice(7);
+    writeFileSync(join(dir, 'blobs', 'unsynced', blob), 'another run of the machine');
+    store = await open();
+    expect([store.list(), names('blobs/sha256'), names('blobs/unsynced')]).to.deep.equal([[], [], []]);
+    expect(complaints.join()).to.contain('is not whole any more and is dropped');
+  });
+
+  it('stops a small layer that unpacks to fill the disk, and keeps nothing of it', async () => {
+    await store.close();
+    store = createImageStore({
+      dir: join(folder.path, 'images'),
+      clock: { nowMs: () => 1 },
+      layerBytesMax: 1024 * 1024,
+    });
+    await store.start();
+    const bomb = buildImage({ layers: [[{ name: 'zeros', content: Buffer.alloc(50 * 1024 * 1024) }]] });
+    const words = await refusal(load(dockerArchive(bomb, ['bomb:1'])));
+    expect(words.code).to.equal('invalid-argument');
+    expect(words.message).to.match(/unpacks to more bytes than are allowed/);
+    expectNothingStored();
+  });
+
+  it('imports a root file system as an image of one layer', async () => {
+    const archive = Readable.from([gzipSync(tar([{ name: 'hello', content: 'there' }]))]);
+    const id = await store.importArchive(archive, {
+      reference: 'imported:1',
+      changes: ['CMD ["/hello"]', 'ENV A=b'],
+      message: 'by hand',
+    });
+    const image = store.find('imported:1');
+    expect(image?.id).to.equal(id);
+    expect(image?.config).to.deep.equal({ Cmd: ['/hello'], Env: ['A=b'] });
+    expect(image?.history).to.deep.equal([{ created: '1970-01-01T00:16:40.000Z', comment: 'by hand' }]);
+    const [layer = ''] = await store.rootLayers(id);
+    expect(readFileSync(join(layer, 'hello'), 'utf8')).to.equal('there');
+    const bad = store.importArchive(Readable.from([Buffer.alloc(2000, 'x')]), { changes: [], message: '' });
+    expect((await refusal(bad)).code).to.equal('invalid-argument');
+    expect([names('tmp'), store.list().length]).to.deep.equal([[], 1]);
   });
 
   it('answers for its own images without a registry, and hands out their blobs', async () => {
@@ -362,7 +445,7 @@ describe('image store', () => {
             'bad',
           ]),
         ),
-        store.find('demo:1') ? store.remove('demo:1', { force: true, inUse: () => false }) : undefined,
+        store.find('demo:1') ? store.remove('demo:1', { force: true, inUse: () => undefined }) : undefined,
       ]);
       expect(results.map(({ status }) => status).slice(0, 3)).to.deep.equal([
         'fulfilled',

@@ -6,18 +6,22 @@ import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import type { Agent } from 'undici';
 import { loadArchive } from './archive/load.js';
+import { applyChanges } from './build/run-config.js';
 import { saveArchive, selectSaved } from './archive/save.js';
 import { ContentStore } from './content/content-store.js';
 import { Leases } from './content/leases.js';
 import { Limiter } from './content/limiter.js';
+import { Settling } from './content/settling.js';
 import { parseManifest } from './content/manifest.js';
 import { LayerStore } from './layers/layer-store.js';
-import { defaultUnpackProgram, removeTree } from './layers/unpack-program.js';
+import { defaultUnpackProgram, removeTree, syncFileSystem } from './layers/unpack-program.js';
 import type {
   Image,
   ImageWork,
   ImageEvent,
   ImageStore,
+  ImageUse,
+  ImportOptions,
   PeerSource,
   Progress,
   RegistryAuth,
@@ -36,7 +40,7 @@ import { registryDispatcher, type RegistryOptions } from './registry/endpoint.js
 import { pullImage, type PullContext } from './registry/pull.js';
 import { pushImage } from './registry/push.js';
 import { checkLogin, type LoginRequest } from './registry/login.js';
-import { searchRegistry, type SearchRequest } from './registry/search.js';
+import { searchRegistry, tagsOfRepository, type SearchRequest } from './registry/search.js';
 import { SharedWork } from './registry/shared-work.js';
 import { unpackLayer, type StorageParts } from './store/assembly.js';
 import { Catalog } from './store/catalog.js';
@@ -71,6 +75,7 @@ class DiskImageStore implements ImageStore {
   private readonly temporaryDir: string;
   private readonly program: string;
   private readonly storage: StorageParts;
+  private readonly settling: Settling;
   private readonly leases = new Leases();
   private readonly dispatcher: Agent;
   private readonly context: PullContext & { uploads: Limiter };
@@ -81,12 +86,14 @@ class DiskImageStore implements ImageStore {
     const { dir, clock, log = () => undefined, registry = {} } = options;
     this.temporaryDir = join(dir, 'tmp');
     this.program = options.unpackProgram ?? defaultUnpackProgram();
-    const content = new ContentStore(dir, this.temporaryDir);
+    this.settling = new Settling(() => syncFileSystem(this.program, dir), log);
+    const content = new ContentStore(dir, this.temporaryDir, this.settling);
     const layers = new LayerStore({
       dir,
       temporaryDir: this.temporaryDir,
       program: this.program,
       layerBytesMax: options.layerBytesMax ?? defaultLayerBytesMax,
+      settling: this.settling,
     });
     const catalog = new Catalog(new ImageRecords(dir, this.temporaryDir, log), content, layers, log);
     this.storage = { content, layers, catalog, nowMs: () => clock.nowMs() };
@@ -120,6 +127,7 @@ class DiskImageStore implements ImageStore {
   async close(): Promise<void> {
     this.pulls.abortAll(new EnxameError('unavailable', 'the image store is closing'));
     await this.dispatcher.destroy();
+    await this.settling.close();
   }
 
   list(): readonly Image[] {
@@ -218,6 +226,10 @@ class DiskImageStore implements ImageStore {
     return checkLogin(this.context, request);
   }
 
+  remoteTags(repository: string, options: { auth?: RegistryAuth; signal?: AbortSignal }): Promise<string[]> {
+    return tagsOfRepository(this.context, { reference: parseReference(repository), ...options });
+  }
+
   search(request: SearchRequest): Promise<SearchResult[]> {
     return searchRegistry(this.context, request);
   }
@@ -287,17 +299,22 @@ class DiskImageStore implements ImageStore {
       tags[canonicalString(reference)] = name;
       digests[`${repositoryOf(reference)}@${image.manifestDigest}`] ??= name;
     });
+    await catalog.markTagged(image.id, this.options.clock.nowMs());
     this.emit('tag', image.id, familiarString(reference));
   }
 
   async remove(
     text: string,
-    { force, inUse }: { force: boolean; inUse: (id: ImageId) => boolean },
+    options: { force: boolean; keepParents?: boolean; inUse: (id: ImageId) => ImageUse | undefined },
   ): Promise<RemovedLine[]> {
     const { catalog } = this.storage;
     const image = this.find(text);
     if (image === undefined) throw new EnxameError('not-found', `No such image: ${text}`);
-    const plan = planRemoval(text, image, { force, inUse: inUse(image.id) });
+    const plan = planRemoval(text, image, {
+      force: options.force,
+      use: options.inUse(image.id),
+      hasChildren: catalog.childrenOf(image.id).length > 0,
+    });
     await catalog.changeNames(({ tags, digests }) => {
       for (const { canonical } of plan.untag) {
         delete tags[canonical];
@@ -307,12 +324,30 @@ class DiskImageStore implements ImageStore {
     const lines: RemovedLine[] = plan.untag.map(({ familiar }) => ({ Untagged: familiar }));
     for (const { familiar } of plan.untag) this.emit('untag', image.id, familiar);
     if (!plan.deleteImage) return lines;
-    const freed = await catalog.drop(image.id);
-    if (freed === undefined) return lines;
+    let next: Image | undefined = image;
+    while (next !== undefined) {
+      const gone: RemovedLine[] | undefined = await this.dropImage(next);
+      if (gone === undefined) break;
+      lines.push(...gone);
+      const parent: ImageId | undefined = options.keepParents === true ? undefined : next.parent;
+      const isFree: boolean =
+        parent !== undefined &&
+        !catalog.hasName(parent) &&
+        catalog.childrenOf(parent).length === 0 &&
+        options.inUse(parent) === undefined;
+      next = isFree && parent !== undefined ? catalog.get(parent) : undefined;
+    }
+    return lines;
+  }
+
+  /** Undefined when it has been given a name meanwhile and stays. */
+  private async dropImage(image: Image): Promise<RemovedLine[] | undefined> {
+    const freed = await this.storage.catalog.drop(image.id);
+    if (freed === undefined) return undefined;
     const gone = await this.collect(freed);
     this.emit('delete', image.id, image.id);
     const layers = image.layers.map(({ diffId }) => diffId).filter((diffId) => gone.has(diffId));
-    return [...lines, ...[image.id, ...layers].map((digest) => ({ Deleted: digest }))];
+    return [image.id, ...layers].map((digest) => ({ Deleted: digest }));
   }
 
   readBlob(digest: Digest, from = 0): { stream: Readable; sizeBytes: number; mediaType: string } | undefined {
@@ -325,6 +360,27 @@ class DiskImageStore implements ImageStore {
 
   resolve(reference: string): { digest: Digest; origin: Origin } | undefined {
     return this.storage.catalog.nameOf(reference);
+  }
+
+  async importArchive(archive: Readable, options: ImportOptions): Promise<ImageId> {
+    const reference = options.reference === undefined ? undefined : parseReference(options.reference);
+    if (reference?.digest !== undefined) {
+      throw new EnxameError('invalid-argument', 'cannot import digest reference');
+    }
+    const config = applyChanges({}, options.changes);
+    const work = this.work();
+    try {
+      const tar = work.unpacked(archive as AsyncIterable<Buffer>, 'the archive');
+      const layer = await work.addLayer(tar, 'the archive');
+      const createdAtMs = this.options.clock.nowMs();
+      const comment = options.message === '' ? 'Imported from -' : options.message;
+      const id = await work.addImage({ config, layer, createdAtMs, createdBy: '', comment });
+      if (reference !== undefined) await this.tag(id, familiarString(withDefaultTag(reference)));
+      this.emit('import', id, options.reference ?? id);
+      return id;
+    } finally {
+      await work.end();
+    }
   }
 
   work(): ImageWork {

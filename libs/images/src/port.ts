@@ -65,6 +65,20 @@ export interface PeerSource {
   tls: { ca: string; cert: string; key: string; servername: string };
 }
 
+export interface ImportOptions {
+  /** The name it gets. */
+  reference?: string;
+  /** Dockerfile instructions for its configuration. */
+  changes: readonly string[];
+  message: string;
+}
+
+/** A container that was made of an image. */
+export interface ImageUse {
+  container: string;
+  running: boolean;
+}
+
 /** A repository that a search found. */
 export interface SearchResult {
   name: string;
@@ -169,6 +183,8 @@ export interface ImageStore {
   ): Promise<void>;
   /** Asks a registry whether it takes a name and a password: `unauthorized` when it does not. */
   checkLogin(request: { server: string; auth: RegistryAuth; signal?: AbortSignal }): Promise<void>;
+  /** The tags that a repository has in its registry. */
+  remoteTags(repository: string, options: { auth?: RegistryAuth; signal?: AbortSignal }): Promise<string[]>;
   /** Repositories whose name holds the term's words, in the registry the term begins with. */
   search(request: {
     term: string;
@@ -198,10 +214,17 @@ export interface ImageStore {
   /** Unpacks what is not unpacked yet; returns layer folders topmost first, for overlay lower dirs. */
   rootLayers(id: ImageId): Promise<string[]>;
   tag(source: string, target: string): Promise<void>;
-  /** Docker's answer lines of `rmi`. `conflict` when `inUse` says so. */
+  /**
+   * Docker's answer lines of `rmi`. `conflict` when a container or another image needs it. Parents without a name go
+   * along, unless `keepParents`.
+   */
   remove(
     reference: string,
-    options: { force: boolean; inUse: (id: ImageId) => boolean },
+    options: {
+      force: boolean;
+      keepParents?: boolean;
+      inUse: (id: ImageId) => ImageUse | undefined;
+    },
   ): Promise<({ Untagged: string } | { Deleted: string })[]>;
   /** What a name stands for here: the digest of a manifest or an index, and whether it came from a registry. */
   resolve(reference: string): { digest: Digest; origin: 'registry' | 'local' } | undefined;
@@ -210,6 +233,8 @@ export interface ImageStore {
     digest: Digest,
     fromByte?: number,
   ): { stream: Readable; sizeBytes: number; mediaType: string } | undefined;
+  /** `docker import`: a root file system in a tar, compressed or not, becomes an image of one layer. */
+  importArchive(archive: Readable, options: ImportOptions): Promise<ImageId>;
   /** Begins to make images. */
   work(): ImageWork;
   /** Direct children that were built on it here. */

@@ -48,6 +48,8 @@ export interface NodeConfig {
   };
   /** Registries spoken to over plain HTTP beside loopback: `host`, `host:port` or an IPv4 CIDR. */
   insecureRegistries: string[];
+  /** `https://host`: asked before Docker Hub for what is there. */
+  registryMirrors?: string[];
   /** `redis://...`; absent: in process. */
   telemetryUrl?: string;
   logLevel: 'debug' | 'info' | 'warn' | 'error';

@@ -1,6 +1,6 @@
 /** The node's own half of the Docker API: its containers, images and volumes, as routes and as what others ask of it. */
 import type { Route } from '#libs/docker-api';
-import type { ImageStore, PeerSource } from '#libs/images';
+import type { ImageStore, ImageUse, PeerSource } from '#libs/images';
 import type { ImageId } from '#libs/model';
 import type { NodeNetwork } from '#libs/network';
 import type { ContainerRuntime, VolumeStore } from '#libs/runtime';
@@ -10,7 +10,7 @@ import type { LocalContainers } from './front-door/cluster-forward.js';
 import { createContainerEngine } from './containers/index.js';
 import type { Notify } from './containers/notices.js';
 import { buildRoutes } from './build/index.js';
-import { distributionRoutes, imageRoutes, loginRoute } from './images/index.js';
+import { commitRoute, distributionRoutes, imageRoutes, loginRoute } from './images/index.js';
 import { ContainerNetworks } from './networks/container-networks.js';
 import { LocalNetworks } from './networks/local-networks.js';
 import { dfRoute } from './usage/df-route.js';
@@ -63,7 +63,11 @@ export function engineRoutes(options: EngineOptions): Engine {
     nowMs,
     log: (error, what) => log('error', what, { error }),
   });
-  const inUse = (id: ImageId): boolean => runtime.list().some(({ config }) => config.image.id === id);
+  const inUse = (id: ImageId): ImageUse | undefined => {
+    const users = runtime.list().filter(({ config }) => config.image.id === id);
+    const user = users.find(({ phase }) => phase === 'running') ?? users[0];
+    return user && { container: user.config.id, running: user.phase === 'running' };
+  };
   return {
     routes: [
       ...containers.routes,
@@ -75,6 +79,7 @@ export function engineRoutes(options: EngineOptions): Engine {
         peersFor: (reference) => options.peersFor(reference),
         nowMs,
       }),
+      commitRoute({ images, runtime, nowMs }),
       ...buildRoutes({
         images,
         runtime,

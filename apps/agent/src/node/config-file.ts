@@ -44,6 +44,14 @@ const rules: Rule[] = [
   ],
   ['insecureRegistries', (c) => Array.isArray(c.insecureRegistries), 'must be a list'],
   [
+    'registryMirrors',
+    (c) =>
+      c.registryMirrors === undefined ||
+      (Array.isArray(c.registryMirrors) &&
+        c.registryMirrors.every((url) => /^https?:\/\/[^/]+\/?$/.test(url))),
+    'must be a list of http or https URLs without a path',
+  ],
+  [
     'logLevel',
     (c) => ['debug', 'info', 'warn', 'error'].includes(c.logLevel),
     'must be debug, info, warn or error',

@@ -16,7 +16,7 @@ import {
 } from '../content/manifest.js';
 import { choosePlatform, hostPlatform, platformText } from '../content/platform.js';
 import type { Progress } from '../port.js';
-import { parseReference, withDefaultTag, type Reference } from '../reference/reference.js';
+import { canonicalString, parseReference, withDefaultTag, type Reference } from '../reference/reference.js';
 import { checkParts, publish, unpackLayer, type ImageParts, type StorageParts } from '../store/assembly.js';
 import { readArchive } from './tar-reader.js';
 
@@ -248,16 +248,28 @@ function readSavedManifest(bytes: Buffer): SavedImage[] {
   });
 }
 
-/** Since version 25 the archive is an OCI layout, too: its own manifest keeps the image's digest. */
-async function findOciManifest(files: ArchiveFiles, configDigest: Digest): Promise<FoundImage | undefined> {
+/**
+ * Since version 25 the archive is an OCI layout, too: its own manifests keep the image's digests. Names of one image
+ * can stand for different ones (other compression); a name that no manifest carries goes with the first.
+ */
+async function findOciManifests(
+  files: ArchiveFiles,
+  configDigest: Digest,
+  references: readonly Reference[],
+): Promise<FoundImage[]> {
+  const found: FoundImage[] = [];
+  const left = new Map(references.map((reference) => [canonicalString(reference), reference]));
   for (const descriptor of await readIndexFile(files)) {
     if (!files.has(blobName(descriptor.digest))) continue;
     const image = await readImage(files, descriptor, []);
-    if (image?.manifest.config.digest === configDigest) {
-      return { ...image.parts, references: [], topDigest: descriptor.digest };
-    }
+    if (image?.manifest.config.digest !== configDigest) continue;
+    const own = annotatedReferences(descriptor).filter((name) => left.delete(canonicalString(name)));
+    const same = found.find(({ topDigest }) => topDigest === descriptor.digest);
+    if (same === undefined) found.push({ ...image.parts, references: own, topDigest: descriptor.digest });
+    else same.references.push(...own);
   }
-  return undefined;
+  found[0]?.references.push(...left.values());
+  return found.filter(({ references: names }, i) => i === 0 || names.length > 0);
 }
 
 async function readDockerArchive(
@@ -269,9 +281,9 @@ async function readDockerArchive(
   for (const saved of readSavedManifest(await files.read('manifest.json', manifestBytesMax))) {
     const configBytes = await files.read(saved.config, configBytesMax);
     const config = await files.keep(saved.config);
-    const known = await findOciManifest(files, config.digest);
-    if (known !== undefined) {
-      found.push({ ...known, references: saved.references });
+    const known = await findOciManifests(files, config.digest, saved.references);
+    if (known.length > 0) {
+      found.push(...known);
       continue;
     }
     const layers: { digest: Digest; size: number; mediaType: string }[] = [];

@@ -1,6 +1,6 @@
 /**
- * Blobs by their digest. A blob that has its name is whole and on the disk: it is written under a temporary name,
- * hashed on the way, synced and renamed.
+ * Blobs by their digest. A blob that has its name is whole: it is written under a temporary name, hashed on the way,
+ * synced and renamed. The sync of what a registry has as well may come later: until then it is marked.
  */
 import { EnxameError, type Digest } from '#libs/model';
 import { createHash, type Hash } from 'node:crypto';
@@ -10,6 +10,7 @@ import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { isDigest } from '../reference/reference.js';
 import { diskError, syncFolder, temporaryName } from './disk.js';
+import type { Settling } from './settling.js';
 
 export function digestOf(bytes: Uint8Array): Digest {
   return `sha256:${createHash('sha256').update(bytes).digest('hex')}` as Digest;
@@ -27,7 +28,10 @@ export class BlobWriter {
   constructor(
     private readonly file: FileHandle,
     private readonly temporary: string,
-    private readonly publish: (temporary: string, digest: Digest, sizeBytes: number) => Promise<void>,
+    private readonly publish: (
+      temporary: string,
+      blob: { digest: Digest; sizeBytes: number; durable: boolean },
+    ) => Promise<void>,
   ) {}
 
   get sizeBytes(): number {
@@ -65,12 +69,13 @@ export class BlobWriter {
     await this.file.truncate(0);
   }
 
-  async commit(): Promise<Digest> {
+  /** `durable`: on the disk when this resolves; else a moment later, or not at all after a power cut. */
+  async commit({ durable = true } = {}): Promise<Digest> {
     const digest = this.digest;
     try {
-      await this.file.sync();
+      if (durable) await this.file.sync();
       await this.file.close();
-      await this.publish(this.temporary, digest, this.written);
+      await this.publish(this.temporary, { digest, sizeBytes: this.written, durable });
     } catch (error) {
       await rm(this.temporary, { force: true });
       throw diskError(`cannot store the blob ${digest}`, error);
@@ -86,22 +91,38 @@ export class BlobWriter {
 
 export class ContentStore {
   private readonly blobDir: string;
+  private readonly markDir: string;
   private readonly sizes = new Map<Digest, number>();
 
   constructor(
     dir: string,
     private readonly temporaryDir: string,
+    private readonly settling: Settling,
   ) {
     this.blobDir = join(dir, 'blobs', 'sha256');
+    this.markDir = join(dir, 'blobs', 'unsynced');
   }
 
   /** Reads what is on the disk. */
   async start(): Promise<void> {
-    mkdirSync(this.blobDir, { recursive: true, mode: 0o700 });
+    for (const folder of [this.blobDir, this.markDir]) mkdirSync(folder, { recursive: true, mode: 0o700 });
+    for (const name of await readdir(this.markDir)) {
+      const mark = join(this.markDir, name);
+      if (this.settling.isOfThisRun(await readFile(mark, 'utf8'))) {
+        this.settling.settle(mark);
+      } else {
+        await rm(join(this.blobDir, name), { force: true });
+        await rm(mark, { force: true });
+      }
+    }
     for (const name of await readdir(this.blobDir)) {
       const digest = `sha256:${name}`;
       if (isDigest(digest)) this.sizes.set(digest, (await stat(join(this.blobDir, name))).size);
     }
+  }
+
+  private markOf(digest: Digest): string {
+    return join(this.markDir, hexOf(digest));
   }
 
   path(digest: Digest): string {
@@ -124,9 +145,13 @@ export class ContentStore {
     const temporary = join(this.temporaryDir, temporaryName());
     try {
       const file = await open(temporary, 'wx', 0o600);
-      return new BlobWriter(file, temporary, async (from, digest, sizeBytes) => {
+      return new BlobWriter(file, temporary, async (from, { digest, sizeBytes, durable }) => {
+        const mark = this.markOf(digest);
+        // Before the blob has its name: there is no moment at which it could be taken for one that is on the disk.
+        if (!durable) await this.settling.writeMark(mark);
         await rename(from, this.path(digest));
-        await syncFolder(this.blobDir);
+        if (durable) await syncFolder(this.blobDir);
+        else this.settling.settle(mark);
         this.sizes.set(digest, sizeBytes);
       });
     } catch (error) {
@@ -175,5 +200,7 @@ export class ContentStore {
     const rubbish = join(this.temporaryDir, temporaryName());
     renameSync(this.path(digest), rubbish);
     await rm(rubbish, { force: true });
+    this.settling.forget(this.markOf(digest));
+    await rm(this.markOf(digest), { force: true });
   }
 }

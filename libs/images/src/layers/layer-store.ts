@@ -1,22 +1,23 @@
 /**
  * Unpacked layers, each once, however many images share it: `layers/<diff id>/fs`, read-only lower folders of
- * overlays. A layer that has its name is whole: it is unpacked under a temporary one, its diff id is checked, it is
- * synced and renamed.
+ * overlays. A layer that has its name is whole: it is unpacked under a temporary one, its diff id is checked, and it
+ * is renamed. It need not be on the disk by then: until it is, a mark in it says in which run of the machine it was
+ * written, and a layer of an earlier run is thrown away. Its blob is on the disk, and it is unpacked again from there.
  */
 import { EnxameError, type Digest } from '#libs/model';
-import { createHash } from 'node:crypto';
 import { mkdirSync, renameSync } from 'node:fs';
-import { mkdir, readFile, readdir, rename } from 'node:fs/promises';
+import { mkdir, open, readFile, readdir, rename, rm, writeFile } from 'node:fs/promises';
+import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { hexOf } from '../content/content-store.js';
-import { decompress } from '../content/decompress.js';
-import { diskError, errnoOf, syncFolder, temporaryName, writeFileWhole } from '../content/disk.js';
+import { diskError, errnoOf, temporaryName } from '../content/disk.js';
 import { Limiter } from '../content/limiter.js';
+import type { Settling } from '../content/settling.js';
 import { isDigest } from '../reference/reference.js';
-import { removeTree, writeLayer } from './unpack-program.js';
+import { removeTree, writeLayer, type ProgramInput } from './unpack-program.js';
 
 const sizeFile = 'size';
-const unpackersMax = 2;
+const unsyncedFile = 'unsynced';
 
 export interface LayerStoreOptions {
   dir: string;
@@ -25,26 +26,40 @@ export interface LayerStoreOptions {
   program: string;
   /** Plain bytes of one layer: a small compressed file can unpack to fill any disk. */
   layerBytesMax: number;
+  settling: Settling;
 }
 
 export class LayerStore {
   private readonly layerDir: string;
   private readonly sizes = new Map<Digest, number>();
   private readonly running = new Map<Digest, Promise<void>>();
-  private readonly limiter = new Limiter(unpackersMax);
+  private readonly limiter = new Limiter(availableParallelism());
 
   constructor(private readonly options: LayerStoreOptions) {
     this.layerDir = join(options.dir, 'layers');
   }
 
   async start(): Promise<void> {
+    const { settling } = this.options;
     mkdirSync(this.layerDir, { recursive: true, mode: 0o711 });
     for (const name of await readdir(this.layerDir)) {
       const diffId = `sha256:${name}`;
       if (!isDigest(diffId)) continue;
-      const size = Number(await readFile(join(this.layerDir, name, sizeFile), 'utf8'));
-      this.sizes.set(diffId, Number.isSafeInteger(size) ? size : 0);
+      const size = await readText(join(this.layerDir, name, sizeFile));
+      const writtenIn = await readText(join(this.layerDir, name, unsyncedFile));
+      const isWhole =
+        /^\d+$/.test(size ?? '') && (writtenIn === undefined || settling.isOfThisRun(writtenIn));
+      if (!isWhole) {
+        await this.discard(join(this.layerDir, name));
+        continue;
+      }
+      if (writtenIn !== undefined) settling.settle(this.markOf(diffId));
+      this.sizes.set(diffId, Number(size));
     }
+  }
+
+  private markOf(diffId: Digest): string {
+    return join(this.layerDir, hexOf(diffId), unsyncedFile);
   }
 
   has(diffId: Digest): boolean {
@@ -66,51 +81,53 @@ export class LayerStore {
   }
 
   /**
-   * Unpacks a layer unless it is there. Work on one layer is shared. Rejects with `invalid-argument` when the archive
-   * is damaged, hostile or not the one that `diffId` names, with `resource-exhausted` when the disk is full.
+   * Unpacks a layer from its blob unless it is there. Work on one layer is shared. Rejects with `invalid-argument`
+   * when the blob is damaged, hostile or not the one that `diffId` names, with `resource-exhausted` when the disk is
+   * full.
    */
-  async ensure(diffId: Digest, openBlob: () => AsyncIterable<Buffer>): Promise<void> {
+  async ensure(diffId: Digest, blobPath: string): Promise<void> {
     if (this.sizes.has(diffId)) return;
     let work = this.running.get(diffId);
     if (work === undefined) {
-      work = this.limiter
-        .run(() => this.unpack(diffId, openBlob()))
-        .finally(() => this.running.delete(diffId));
+      work = this.limiter.run(() => this.unpack(diffId, blobPath)).finally(() => this.running.delete(diffId));
       this.running.set(diffId, work);
     }
     await work;
   }
 
-  private async unpack(diffId: Digest, blob: AsyncIterable<Buffer>): Promise<void> {
-    const what = `layer ${diffId}`;
-    const hash = createHash('sha256');
-    await this.write(this.checked(blob, hash, what), what, () => {
-      const digest = `sha256:${hash.digest('hex')}` as Digest;
-      if (digest === diffId) return digest;
-      throw new EnxameError(
-        'invalid-argument',
-        `layer verification failed: expected diff id ${diffId}, got ${digest}`,
-      );
-    });
+  private async unpack(diffId: Digest, blobPath: string): Promise<void> {
+    const blob = await open(blobPath, 'r');
+    try {
+      await this.write({ descriptor: blob.fd }, `layer ${diffId}`, (digest) => {
+        if (digest === diffId) return;
+        throw new EnxameError(
+          'invalid-argument',
+          `layer verification failed: expected diff id ${diffId}, got ${digest}`,
+        );
+      });
+    } finally {
+      await blob.close();
+    }
   }
 
   /**
-   * Unpacks a plain tar whose diff id is known at its end only. `digestOfAll` is asked for it then. The caller holds
-   * that digest from before this resolves.
+   * Unpacks a tar whose diff id is known at its end only. `accept` is told it before the layer has its name, for the
+   * caller to hold it, or to refuse it by throwing.
    */
-  async add(tar: AsyncIterable<Buffer>, what: string, digestOfAll: () => Digest): Promise<void> {
-    await this.limiter.run(() => this.write(tar, what, digestOfAll));
+  async add(tar: AsyncIterable<Buffer>, what: string, accept: (diffId: Digest) => void): Promise<void> {
+    await this.limiter.run(() => this.write(tar, what, accept));
   }
 
-  private async write(tar: AsyncIterable<Buffer>, what: string, digestOfAll: () => Digest): Promise<void> {
-    const { program, temporaryDir } = this.options;
+  private async write(input: ProgramInput, what: string, accept: (diffId: Digest) => void): Promise<void> {
+    const { program, temporaryDir, settling, layerBytesMax: bytesMax } = this.options;
     const folder = join(temporaryDir, temporaryName());
     try {
       await mkdir(folder, { mode: 0o711 });
-      const { sizeBytes } = await writeLayer(program, folder, tar, what);
-      const diffId = digestOfAll();
-      await removeTree(program, join(folder, 'trash'));
-      await writeFileWhole(join(folder, sizeFile), Buffer.from(String(sizeBytes)), temporaryDir);
+      const { sizeBytes, diffId } = await writeLayer(program, folder, input, { what, bytesMax });
+      accept(diffId);
+      await rm(join(folder, 'trash'), { recursive: true });
+      await writeFile(join(folder, sizeFile), String(sizeBytes));
+      await settling.writeMark(join(folder, unsyncedFile));
       if (this.sizes.has(diffId)) return await removeTree(program, folder);
       try {
         await rename(folder, join(this.layerDir, hexOf(diffId)));
@@ -119,38 +136,33 @@ export class LayerStore {
         if (errnoOf(error) !== 'ENOTEMPTY' && errnoOf(error) !== 'EEXIST') throw error;
         await removeTree(program, folder);
       }
-      await syncFolder(this.layerDir);
       this.sizes.set(diffId, sizeBytes);
+      settling.settle(this.markOf(diffId));
     } catch (error) {
       await removeTree(program, folder);
       throw diskError(`cannot unpack ${what}`, error);
     }
   }
 
-  private async *checked(
-    blob: AsyncIterable<Buffer>,
-    hash: ReturnType<typeof createHash>,
-    what: string,
-  ): AsyncGenerator<Buffer> {
-    let length = 0;
-    for await (const chunk of decompress(blob, what)) {
-      length += chunk.length;
-      if (length > this.options.layerBytesMax) {
-        throw new EnxameError(
-          'invalid-argument',
-          `${what} unpacks to more than ${this.options.layerBytesMax} bytes`,
-        );
-      }
-      hash.update(chunk);
-      yield chunk;
-    }
-  }
-
   async remove(diffId: Digest): Promise<void> {
     this.sizes.delete(diffId);
-    // Renamed first and at once: a removal that is cut short leaves rubbish in the temporary folder, not half a layer.
+    this.options.settling.forget(this.markOf(diffId));
+    await this.discard(join(this.layerDir, hexOf(diffId)));
+  }
+
+  /** Renamed first and at once: a removal that is cut short leaves rubbish in the temporary folder, not half a layer. */
+  private async discard(folder: string): Promise<void> {
     const rubbish = join(this.options.temporaryDir, temporaryName());
-    renameSync(join(this.layerDir, hexOf(diffId)), rubbish);
+    renameSync(folder, rubbish);
     await removeTree(this.options.program, rubbish);
+  }
+}
+
+async function readText(path: string): Promise<string | undefined> {
+  try {
+    return await readFile(path, 'utf8');
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return undefined;
+    throw error;
   }
 }

@@ -27,7 +27,7 @@ describe('a folder as a layer', function () {
     const path = join(folder.path, `layer-${++layers}`);
     mkdirSync(path);
     const bytes = Buffer.isBuffer(entries) ? entries : tar(entries);
-    await writeLayer(program, path, Readable.from([bytes]), 'a layer');
+    await writeLayer(program, path, Readable.from([bytes]), { what: 'a layer', bytesMax: 2 ** 30 });
     return join(path, 'fs');
   }
   const packed = (path: string): Promise<Buffer> => buffer(Readable.from(packLayer(program, path)));

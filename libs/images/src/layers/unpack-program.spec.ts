@@ -34,7 +34,7 @@ describe('enxame-unpack', () => {
   afterEach(() => folder.remove());
 
   const unpackBytes = (bytes: Buffer): Promise<{ sizeBytes: number }> =>
-    writeLayer(program, target, Readable.from([bytes]), 'the layer');
+    writeLayer(program, target, Readable.from([bytes]), { what: 'the layer', bytesMax: 2 ** 40 });
   const unpack = (entries: TarEntry[]): Promise<{ sizeBytes: number }> => unpackBytes(tar(entries));
 
   async function refusal(work: Promise<unknown>): Promise<string> {
@@ -312,7 +312,7 @@ describe('enxame-unpack', () => {
   it('writes 20,000 small files, and removes trees deeper than a path can be long', async function () {
     this.timeout(60_000);
     const entries = Array.from({ length: 20_000 }, (_, i) => ({ name: `d${i % 100}/f${i}`, content: 'x' }));
-    await writeLayer(usual, target, Readable.from([tar(entries)]), 'the layer');
+    await writeLayer(usual, target, Readable.from([tar(entries)]), { what: 'the layer', bytesMax: 2 ** 40 });
     expect(readdirSync(join(root, 'd7')).length).to.equal(200);
     await removeTree(usual, target);
     expect(existsSync(target)).to.equal(false);

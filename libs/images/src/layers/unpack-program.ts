@@ -1,5 +1,5 @@
 /** The C program that writes layers: Node has neither mknod nor extended attributes nor openat2. */
-import { EnxameError } from '#libs/model';
+import { EnxameError, type Digest } from '#libs/model';
 import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -24,8 +24,14 @@ interface Run {
   message: string;
 }
 
-async function run(program: string, argv: string[], input: AsyncIterable<Buffer> | undefined): Promise<Run> {
-  const child = spawn(program, argv, { stdio: [input ? 'pipe' : 'ignore', 'pipe', 'pipe'], env: {} });
+/** What a program reads: a stream, or a file that it reads itself. */
+export type ProgramInput = AsyncIterable<Buffer> | { descriptor: number };
+
+async function run(program: string, argv: string[], given: ProgramInput | undefined): Promise<Run> {
+  const isFile = given !== undefined && 'descriptor' in given;
+  const input = isFile ? undefined : given;
+  const stdin = isFile ? given.descriptor : input ? 'pipe' : 'ignore';
+  const child = spawn(program, argv, { stdio: [stdin, 'pipe', 'pipe'], env: {} });
   let output = '';
   let message = '';
   child.stdout?.setEncoding('utf8').on('data', (text: string) => (output += text));
@@ -90,18 +96,25 @@ function failure(what: string, { exitCode, signal, message }: Run): EnxameError 
 }
 
 /**
- * Writes a plain tar into `folder`/fs. Returns the bytes of its files. Rejects with the program's words; the folder
- * is then to be thrown away.
+ * Writes a tar, perhaps compressed, of at most `bytesMax` plain bytes into `folder`/fs. Returns the bytes of its files
+ * and the digest of the plain tar. Rejects with the program's words; the folder is then to be thrown away.
  */
 export async function writeLayer(
   program: string,
   folder: string,
-  tar: AsyncIterable<Buffer>,
-  what: string,
-): Promise<{ sizeBytes: number }> {
-  const result = await run(program, ['layer', folder], tar);
-  if (result.exitCode !== 0) throw failure(`cannot unpack ${what}`, result);
-  return { sizeBytes: Number(result.output.trim().split(' ')[1]) };
+  input: ProgramInput,
+  options: { what: string; bytesMax: number },
+): Promise<{ sizeBytes: number; diffId: Digest }> {
+  const result = await run(program, ['layer', folder, String(options.bytesMax)], input);
+  if (result.exitCode !== 0) throw failure(`cannot unpack ${options.what}`, result);
+  const [, sizeBytes, hex] = result.output.trim().split(' ');
+  return { sizeBytes: Number(sizeBytes), diffId: `sha256:${hex}` as Digest };
+}
+
+/** Waits until everything on the folder's file system is on the disk. */
+export async function syncFileSystem(program: string, folder: string): Promise<void> {
+  const result = await run(program, ['sync', folder], undefined);
+  if (result.exitCode !== 0) throw failure(`cannot write ${folder} to the disk`, result);
 }
 
 /** Removes a folder with all that is in it. Missing is fine. */

@@ -35,7 +35,8 @@ export async function downloadBlob(options: DownloadOptions): Promise<void> {
     await writer.abort();
     throw error;
   }
-  await writer.commit();
+  // Who sent it can send it again.
+  await writer.commit({ durable: false });
 }
 
 async function receiveAll(options: DownloadOptions, writer: BlobWriter): Promise<void> {

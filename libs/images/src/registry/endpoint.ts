@@ -7,6 +7,8 @@ import { defaultDomain, repositoryOf, type Reference } from '../reference/refere
 export interface RegistryOptions {
   /** `host`, `host:port` or an IPv4 range (`10.0.0.0/8`) spoken to over http. The loopback ones always are. */
   insecureHosts?: readonly string[];
+  /** `https://host`: asked before Docker's own registry, in this order, for the images that are there. */
+  mirrors?: readonly string[];
   /** PEM of further certificate authorities for https. */
   ca?: string;
   connectTimeoutMs?: number;
@@ -77,6 +79,17 @@ export function registryEndpoint(
     idleTimeoutMs: options.idleTimeoutMs ?? defaultIdleTimeoutMs,
     bytesPerSecondMin: registryBytesPerSecondMin,
   };
+}
+
+/** Docker's rule: a mirror stands for Docker's own registry and for no other. */
+export function mirrorEndpoints(
+  reference: Reference,
+  options: RegistryOptions,
+  dispatcher: Dispatcher,
+): Endpoint[] {
+  if (reference.domain !== defaultDomain) return [];
+  const registry = registryEndpoint(reference, options, dispatcher);
+  return (options.mirrors ?? []).map((url) => ({ ...registry, baseUrl: url.replace(/\/+$/, '') }));
 }
 
 export function registryDispatcher(options: RegistryOptions): Agent {

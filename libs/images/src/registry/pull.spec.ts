@@ -304,7 +304,7 @@ describe('pull from a registry that misbehaves', () => {
     };
     expect(await pullFrom(busy)).to.equal(image.configDigest);
     await server?.close();
-    await store.remove(image.configDigest, { force: true, inUse: () => false });
+    await store.remove(image.configDigest, { force: true, inUse: () => undefined });
     const refused = await refusal(
       pullFrom((_request, response) => {
         response.writeHead(500).end();

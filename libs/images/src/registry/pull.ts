@@ -11,8 +11,14 @@ import { familiarString, type Reference } from '../reference/reference.js';
 import type { Origin } from '../store/image-records.js';
 import { checkParts, publish, unpackLayer, type ImageParts, type StorageParts } from '../store/assembly.js';
 import { RegistryClient } from './client.js';
-import { downloadBlob } from './download.js';
-import { peerEndpoint, registryEndpoint, type Endpoint, type RegistryOptions } from './endpoint.js';
+import { downloadBlob, type DownloadOptions } from './download.js';
+import {
+  mirrorEndpoints,
+  peerEndpoint,
+  registryEndpoint,
+  type Endpoint,
+  type RegistryOptions,
+} from './endpoint.js';
 import type { Dispatcher } from 'undici';
 
 const indexDepthMax = 4;
@@ -22,6 +28,8 @@ export const defaultRetryDelayMs = 250;
 /** A peer that fails is not asked again: the next one or the registry is. A body that breaks off is gone on with. */
 const peerAttemptsMax = 1;
 const peerDownloadAttemptsMax = 2;
+/** Of a large cluster only so many are asked for a layer before the registry is. */
+const sharingPeersMax = 8;
 
 export interface PullContext {
   storage: StorageParts;
@@ -57,25 +65,60 @@ export function clientFor(context: PullContext, endpoint: Endpoint, request: Pul
   });
 }
 
-/** Rejects with the registry's own words; what peers answered is in the log. */
+/**
+ * From the peers that have loaded the image themselves, else from a mirror, else from its registry; each layer then
+ * from a peer that has it, whichever image brought it there. Rejects with the registry's own words; what the others
+ * answered is in the log.
+ */
 export async function pullImage(context: PullContext, request: PullRequest, lease: Lease): Promise<ImageId> {
   const { reference, peers, signal } = request;
-  for (const peer of peers) {
-    const endpoint = peerEndpoint(peer, reference, context.options);
-    try {
-      return await new Pull(context, request, clientFor(context, endpoint, request), lease).run();
-    } catch (error) {
-      // A full disk or a caller who gave up will not be better at the next one.
-      if (signal?.aborted === true) throw error;
-      if (error instanceof EnxameError && error.code === 'resource-exhausted') throw error;
-      if (error instanceof EnxameError && error.code === 'not-found') continue;
-      context.log(`cannot pull ${familiarString(reference)} from ${peer.baseUrl}`, error);
-    } finally {
-      await endpoint.dispatcher.destroy();
+  const endpoints = peers.map((peer) => peerEndpoint(peer, reference, context.options));
+  const isFinal = (error: unknown): boolean =>
+    // A full disk or a caller who gave up will not be better at the next one.
+    signal?.aborted === true || (error instanceof EnxameError && error.code === 'resource-exhausted');
+  const complain = (place: string, error: unknown): void => {
+    if (error instanceof EnxameError && error.code === 'not-found') return;
+    context.log(`cannot pull ${familiarString(reference)} from ${place}`, error);
+  };
+  try {
+    const clients = endpoints.map((endpoint) => clientFor(context, endpoint, request));
+    for (const client of clients) {
+      try {
+        return await new Pull(context, request, client, new SharingPeers([]), lease).run();
+      } catch (error) {
+        if (isFinal(error)) throw error;
+        complain(client.endpoint.baseUrl, error);
+      }
     }
+    const sharing = new SharingPeers(clients.slice(0, sharingPeersMax));
+    for (const endpoint of mirrorEndpoints(reference, context.options, context.dispatcher)) {
+      try {
+        return await new Pull(context, request, clientFor(context, endpoint, request), sharing, lease).run();
+      } catch (error) {
+        if (isFinal(error)) throw error;
+        complain(endpoint.baseUrl, error);
+      }
+    }
+    const registry = registryEndpoint(reference, context.options, context.dispatcher);
+    return await new Pull(context, request, clientFor(context, registry, request), sharing, lease).run();
+  } finally {
+    await Promise.all(endpoints.map(({ dispatcher }) => dispatcher.destroy()));
   }
-  const endpoint = registryEndpoint(reference, context.options, context.dispatcher);
-  return new Pull(context, request, clientFor(context, endpoint, request), lease).run();
+}
+
+/** Peers that are asked for single layers; one that fails otherwise than by not having one is not asked again. */
+class SharingPeers {
+  private readonly failed = new Set<RegistryClient>();
+
+  constructor(private readonly clients: readonly RegistryClient[]) {}
+
+  *willing(): Generator<RegistryClient> {
+    for (const client of this.clients) if (!this.failed.has(client)) yield client;
+  }
+
+  leaveOut(client: RegistryClient): void {
+    this.failed.add(client);
+  }
 }
 
 interface Resolved {
@@ -92,6 +135,7 @@ class Pull {
     private readonly context: PullContext,
     private readonly request: PullRequest,
     private readonly client: RegistryClient,
+    private readonly sharing: SharingPeers,
     private readonly lease: Lease,
   ) {}
 
@@ -193,7 +237,7 @@ class Pull {
   }
 
   private async fetchLayer(layer: Descriptor, diffId: Digest, signal: AbortSignal): Promise<void> {
-    const { storage, downloads, options } = this.context;
+    const { storage, downloads } = this.context;
     const { progress } = this.request;
     const id = layer.digest.slice(7, 19);
     this.lease.hold(layer.digest);
@@ -204,31 +248,58 @@ class Pull {
       return;
     }
     progress({ status: 'Pulling fs layer', progressDetail: {}, id });
-    let shownAtMs = 0;
     await downloads.run(async () => {
       signal.throwIfAborted();
-      await downloadBlob({
-        client: this.client.withSignal(signal),
-        content: storage.content,
-        blob: layer,
-        attemptsMax:
-          this.client.endpoint.kind === 'peer'
-            ? peerDownloadAttemptsMax
-            : (options.attemptsMax ?? defaultAttemptsMax),
-        retryDelayMs: options.retryDelayMs ?? defaultRetryDelayMs,
-        nowMs: storage.nowMs,
-        signal,
-        onProgress: (current) => {
-          if (storage.nowMs() - shownAtMs < progressPeriodMs) return;
-          shownAtMs = storage.nowMs();
-          progress({ status: 'Downloading', progressDetail: { current, total: layer.size }, id });
-        },
-      });
+      if (await this.fetchFromPeers(layer, signal)) return;
+      await downloadBlob(this.downloadOf(this.client, layer, signal));
     });
     progress({ status: 'Verifying Checksum', progressDetail: {}, id });
     progress({ status: 'Download complete', progressDetail: {}, id });
     progress({ status: 'Extracting', progressDetail: { current: layer.size, total: layer.size }, id });
     await unpackLayer(storage, this.lease, { digest: layer.digest, diffId });
     progress({ status: 'Pull complete', progressDetail: {}, id });
+  }
+  private downloadOf(client: RegistryClient, layer: Descriptor, signal: AbortSignal): DownloadOptions {
+    const { storage, options } = this.context;
+    let shownAtMs = 0;
+    return {
+      client: client.withSignal(signal),
+      content: storage.content,
+      blob: layer,
+      attemptsMax:
+        client.endpoint.kind === 'peer'
+          ? peerDownloadAttemptsMax
+          : (options.attemptsMax ?? defaultAttemptsMax),
+      retryDelayMs: options.retryDelayMs ?? defaultRetryDelayMs,
+      nowMs: storage.nowMs,
+      signal,
+      onProgress: (current) => {
+        if (storage.nowMs() - shownAtMs < progressPeriodMs) return;
+        shownAtMs = storage.nowMs();
+        const id = layer.digest.slice(7, 19);
+        this.request.progress({
+          status: 'Downloading',
+          progressDetail: { current, total: layer.size },
+          id,
+        });
+      },
+    };
+  }
+
+  /** Whether one of the peers had the layer. */
+  private async fetchFromPeers(layer: Descriptor, signal: AbortSignal): Promise<boolean> {
+    for (const client of this.sharing.willing()) {
+      try {
+        await downloadBlob(this.downloadOf(client, layer, signal));
+        return true;
+      } catch (error) {
+        const code = error instanceof EnxameError ? error.code : undefined;
+        if (signal.aborted || code === 'resource-exhausted') throw error;
+        if (code === 'not-found') continue;
+        this.sharing.leaveOut(client);
+        this.context.log(`cannot take layer ${layer.digest} from ${client.endpoint.baseUrl}`, error);
+      }
+    }
+    return false;
   }
 }

@@ -187,6 +187,45 @@ describe('docker push', () => {
     expect(words).to.equal(`An image does not exist locally with the tag: ${registry.host}/nothing`);
   });
 
+  it("asks mirrors first for what is in Docker's own registry, and for nothing else", async () => {
+    await start();
+    await loadPacked('library/demo');
+    await push('library/demo:1');
+    const other = await openStore({
+      registry: {
+        mirrors: ['http://127.0.0.1:1', `http://${registry.host}/`],
+        retryDelayMs: 1,
+        attemptsMax: 1,
+      },
+    });
+    try {
+      const image = await other.store.pull('demo:1', {});
+      expect([image.id, image.tags]).to.deep.equal([packed.configDigest, ['demo:1']]);
+      registry.requests.length = 0;
+      await other.store.pull('127.0.0.1:1/demo:1', {}).catch(() => undefined);
+      expect(registry.requests).to.deep.equal([]);
+    } finally {
+      await other.end();
+    }
+  });
+
+  it('lists all tags of a repository, page by page', async () => {
+    const tags = Array.from({ length: 1003 }, (_none, i) => `t${String(i).padStart(4, '0')}`);
+    await start((request, response) => {
+      const url = new URL(request.url ?? '', 'http://registry');
+      if (url.pathname !== '/v2/x/tags/list') return false;
+      const last = url.searchParams.get('last');
+      const rest = last === null ? tags : tags.slice(tags.indexOf(last) + 1);
+      response.end(JSON.stringify({ name: 'x', tags: rest.slice(0, Number(url.searchParams.get('n'))) }));
+      return true;
+    });
+    expect(await opened.store.remoteTags(`${registry.host}/x`, {})).to.deep.equal(tags);
+    const words = await opened.store
+      .remoteTags(`${registry.host}/none`, {})
+      .catch((error: Error) => error.message);
+    expect(words).to.match(/has no tags, or is not there/);
+  });
+
   it('searches a registry without a search among its repositories', async () => {
     await start((request, response) => {
       if (!request.url?.startsWith('/v2/_catalog')) return false;

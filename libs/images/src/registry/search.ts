@@ -1,15 +1,16 @@
 /** `docker search`: a registry's own search where it has one, else its list of repositories. */
 import { EnxameError } from '#libs/model';
 import type { RegistryAuth, SearchResult } from '../port.js';
-import { defaultDomain, splitDomain } from '../reference/reference.js';
+import { defaultDomain, familiarName, splitDomain, type Reference } from '../reference/reference.js';
 import { readBounded } from './auth.js';
 import { RegistryClient } from './client.js';
 import { registryEndpoint } from './endpoint.js';
 import { transportError } from './errors.js';
-import { defaultRetryDelayMs, type PullContext } from './pull.js';
+import { defaultAttemptsMax, defaultRetryDelayMs, type PullContext } from './pull.js';
 
 const answerBytesMax = 4 * 1024 * 1024;
 const catalogLength = 1000;
+const tagPagesMax = 100;
 /** A person waits for the answer: a registry that does not come up is said to be away at once. */
 const attemptsMax = 2;
 
@@ -52,6 +53,30 @@ export async function searchRegistry(context: PullContext, request: SearchReques
     .filter((name): name is string => typeof name === 'string' && name.includes(words))
     .slice(0, limit)
     .map((name) => ({ name: `${domain}/${name}`, description: '', starCount: 0, isOfficial: false }));
+}
+
+/** Every tag of a repository, for `docker pull --all-tags`. */
+export async function tagsOfRepository(
+  context: PullContext,
+  { reference, auth, signal }: { reference: Reference; auth?: RegistryAuth; signal?: AbortSignal },
+): Promise<string[]> {
+  const endpoint = registryEndpoint(reference, context.options, context.dispatcher);
+  const { attemptsMax = defaultAttemptsMax, retryDelayMs = defaultRetryDelayMs } = context.options;
+  const client = new RegistryClient({ endpoint, reference, auth, attemptsMax, retryDelayMs, signal });
+  const tags: string[] = [];
+  let url = `${endpoint.baseUrl}/v2/${endpoint.path}/tags/list?n=${catalogLength}`;
+  for (let page = 0; page < tagPagesMax; page++) {
+    const found = await readJson(client, url);
+    const names: unknown[] = Array.isArray(found?.['tags']) ? found['tags'] : [];
+    tags.push(...names.filter((name): name is string => typeof name === 'string'));
+    const last = tags.at(-1);
+    if (names.length < catalogLength || last === undefined) break;
+    url = `${endpoint.baseUrl}/v2/${endpoint.path}/tags/list?n=${catalogLength}&last=${encodeURIComponent(last)}`;
+  }
+  if (tags.length === 0) {
+    throw new EnxameError('not-found', `repository ${familiarName(reference)} has no tags, or is not there`);
+  }
+  return tags;
 }
 
 /** Undefined when the registry does not have that place. */

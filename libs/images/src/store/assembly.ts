@@ -40,7 +40,7 @@ export async function unpackLayer(
   layer: { digest: Digest; diffId: Digest },
 ): Promise<void> {
   lease.hold(layer.diffId);
-  await layers.ensure(layer.diffId, () => content.stream(layer.digest) as AsyncIterable<Buffer>);
+  await layers.ensure(layer.diffId, content.path(layer.digest));
 }
 
 /** Stores the image and points its names to it. The layers are unpacked already. */

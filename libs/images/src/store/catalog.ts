@@ -275,6 +275,17 @@ export class Catalog {
     });
   }
 
+  /** Notes that a name has just been given to it. */
+  async markTagged(id: ImageId, nowMs: number): Promise<void> {
+    await this.changes.run(async () => {
+      const entry = this.entries.get(id);
+      if (entry === undefined) return;
+      const record = { ...entry.record, lastTaggedAtMs: nowMs };
+      await this.records.writeImage(record);
+      this.entries.set(id, { ...entry, record });
+    });
+  }
+
   /** Changes names by a function from a copy; the copy counts once it is on the disk. */
   async changeNames(change: (names: Names) => void): Promise<void> {
     await this.changes.run(async () => {

@@ -64,9 +64,9 @@ export class DiskImageWork implements ImageWork {
       }
     };
     try {
-      await storage.layers.add(teed(), what, () => {
-        lease.hold(writer.digest);
-        return writer.digest;
+      await storage.layers.add(teed(), what, (diffId) => {
+        lease.hold(diffId);
+        if (diffId !== writer.digest) throw new Error(`${what}: it was not read as it was written`);
       });
     } catch (error) {
       await writer.abort();

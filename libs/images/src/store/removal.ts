@@ -1,6 +1,6 @@
 /** What `docker rmi` takes away: Docker's rules as a plan, made without touching anything. */
 import { EnxameError, type ImageId } from '#libs/model';
-import type { Image } from '../port.js';
+import type { Image, ImageUse } from '../port.js';
 import {
   canonicalString,
   familiarName,
@@ -37,7 +37,7 @@ function named(familiar: string): { canonical: string; familiar: string } {
 export function planRemoval(
   text: string,
   image: Image,
-  options: { force: boolean; inUse: boolean },
+  options: { force: boolean; use: ImageUse | undefined; hasChildren: boolean },
 ): RemovalPlan {
   const all = [...image.tags, ...image.repoDigests];
   const short = image.id.slice(7, 19);
@@ -55,10 +55,22 @@ export function planRemoval(
         `unable to delete ${short} (must be forced) - image is referenced in multiple repositories`,
       );
     }
-    if (options.inUse) {
-      throw conflict(`unable to delete ${short} (cannot be forced) - image is being used by a container`);
+    if (options.hasChildren) {
+      throw conflict(`unable to delete ${short} (cannot be forced) - image has dependent child images`);
     }
-    return plan(all, true);
+    const { use } = options;
+    if (use?.running === true) {
+      throw conflict(
+        `unable to delete ${short} (cannot be forced) - image is being used by running container ${use.container.slice(0, 12)}`,
+      );
+    }
+    if (use !== undefined && !options.force) {
+      throw conflict(
+        `unable to delete ${short} (must be forced) - image is being used by stopped container ${use.container.slice(0, 12)}`,
+      );
+    }
+    // The layers below a stopped container stay with it: the image loses its names and goes with the container.
+    return plan(all, use === undefined);
   }
   const name = byName ?? text;
   const repository = repositoryOf(parseReference(name));
@@ -70,12 +82,12 @@ export function planRemoval(
   const untag = [...new Set([name, ...digests])];
   const left = all.filter((other) => !untag.includes(other));
   if (left.length > 0) return plan(untag, false);
-  if (options.inUse && !options.force) {
+  if (options.use !== undefined && !options.force) {
     throw conflict(
-      `unable to remove repository reference "${text}" (must force) - a container is using its referenced image ${short}`,
+      `unable to remove repository reference "${text}" (must force) - container ${options.use.container.slice(0, 12)} is using its referenced image ${short}`,
     );
   }
-  return plan(untag, !options.inUse);
+  return plan(untag, options.use === undefined && !options.hasChildren);
 }
 
 function nameAmong(text: string, names: readonly string[]): string | undefined {

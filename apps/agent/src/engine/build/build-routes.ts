@@ -121,7 +121,7 @@ async function pruneCache({ images, inUse }: BuildDependencies): Promise<Record<
         ({ id, parent, tags, repoDigests }) =>
           parent !== undefined &&
           tags.length + repoDigests.length === 0 &&
-          !inUse(id) &&
+          inUse(id) === undefined &&
           !deleted.includes(id) &&
           images.childrenOf(id).length === 0,
       );

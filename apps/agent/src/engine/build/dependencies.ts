@@ -1,4 +1,4 @@
-import type { ImageStore, PeerSource } from '#libs/images';
+import type { ImageStore, ImageUse, PeerSource } from '#libs/images';
 import type { ContainerId, ImageId } from '#libs/model';
 import type { ContainerRuntime } from '#libs/runtime';
 
@@ -10,8 +10,8 @@ export interface BuildDependencies {
   createContainer(body: unknown): Promise<ContainerId>;
   /** With its anonymous volumes. */
   removeContainer(id: ContainerId): Promise<void>;
-  /** A container of this node, running or not, was made of the image. */
-  inUse(id: ImageId): boolean;
+  /** The container of this node that was made of the image. */
+  inUse(id: ImageId): ImageUse | undefined;
   peersFor(reference: string): Promise<PeerSource[]>;
   nowMs(): number;
 }

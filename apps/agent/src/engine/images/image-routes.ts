@@ -9,9 +9,11 @@ import {
   type ApiResponse,
   type Route,
 } from '#libs/docker-api';
-import type { Image, ImageStore, PeerSource } from '#libs/images';
+import type { Image, ImageStore, ImageUse, PeerSource } from '#libs/images';
 import { EnxameError, type ImageId, type RegistryAuth } from '#libs/model';
+import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
+import { download } from '../build/download.js';
 import { flagOf, listFilterNames, pruneFilterNames, selectImages, untilMsOf } from './image-filters.js';
 import { searchOf } from './image-search.js';
 import {
@@ -20,13 +22,14 @@ import {
   presentImage,
   presentSearchResult,
   presentSummary,
+  sharedSizes,
 } from './image-views.js';
 import { streamProgress } from './progress-stream.js';
 
 export interface ImageRouteDependencies {
   images: ImageStore;
-  /** A container of this node, running or not, was made of the image. */
-  inUse(id: ImageId): boolean;
+  /** The container of this node that was made of the image; a running one before others. */
+  inUse(id: ImageId): ImageUse | undefined;
   /** Nodes that may hold what this one does not. */
   peersFor(reference: string): Promise<PeerSource[]>;
   nowMs(): number;
@@ -46,7 +49,18 @@ export function imageRoutes(deps: ImageRouteDependencies): Route[] {
       path: '/images/json',
       async handler(request, response) {
         const filters = parseFilters(request.query.get('filters'), listFilterNames);
-        response.json(200, selectImages(images, filters, deps.nowMs()).map(presentSummary));
+        const chosen = selectImages(images, filters, deps.nowMs()).filter(
+          // Steps of builds that others were built on are shown on request only.
+          ({ id, tags, repoDigests }) =>
+            queryFlag(request.query, 'all') ||
+            tags.length + repoDigests.length > 0 ||
+            images.childrenOf(id).length === 0,
+        );
+        const shared = queryFlag(request.query, 'shared-size') ? sharedSizes(images.list()) : undefined;
+        response.json(
+          200,
+          chosen.map((image) => presentSummary(image, shared?.get(image.id))),
+        );
       },
     },
     {
@@ -111,11 +125,18 @@ export function imageRoutes(deps: ImageRouteDependencies): Route[] {
       method: 'POST',
       path: '/images/create',
       async handler(request, response) {
-        const reference = pullReferenceOf(request.query);
+        if ((request.query.get('fromSrc') ?? '') !== '') return importImage(images, request, response);
+        const { name, isRepository } = pullReferenceOf(request.query);
         const auth = authOf(request);
-        const peers = await deps.peersFor(reference);
+        const { signal } = request;
         await streamProgress(response, async ({ write }) => {
-          await images.pull(reference, { auth, peers, progress: write, signal: request.signal });
+          const references = isRepository
+            ? (await images.remoteTags(name, { auth, signal })).map((tag) => `${name}:${tag}`)
+            : [name];
+          for (const reference of references) {
+            const peers = await deps.peersFor(reference);
+            await images.pull(reference, { auth, peers, progress: write, signal });
+          }
         });
       },
     },
@@ -135,8 +156,9 @@ export function imageRoutes(deps: ImageRouteDependencies): Route[] {
       path: '/images/:name+',
       async handler(request, response) {
         const force = queryFlag(request.query, 'force');
-        const inUse = (id: ImageId): boolean => deps.inUse(id);
-        response.json(200, await images.remove(nameOf(request), { force, inUse }));
+        const keepParents = queryFlag(request.query, 'noprune');
+        const inUse = (id: ImageId): ImageUse | undefined => deps.inUse(id);
+        response.json(200, await images.remove(nameOf(request), { force, keepParents, inUse }));
       },
     },
     {
@@ -172,6 +194,29 @@ function existing(images: ImageStore, request: ApiRequest): Image {
   return image;
 }
 
+/** `docker import`: from the request's body, or from a URL. */
+async function importImage(images: ImageStore, request: ApiRequest, response: ApiResponse): Promise<void> {
+  const { query } = request;
+  const source = query.get('fromSrc') ?? '-';
+  const repository = query.get('repo') ?? '';
+  const tag = query.get('tag') ?? '';
+  const reference = repository === '' ? undefined : tag === '' ? repository : `${repository}:${tag}`;
+  const options = {
+    ...(reference === undefined ? {} : { reference }),
+    changes: query.getAll('changes').filter((change) => change !== ''),
+    message: query.get('message') ?? '',
+  };
+  await streamProgress(response, async ({ write }) => {
+    let archive = request.raw;
+    if (source !== '-') {
+      request.raw.resume();
+      const { bytes } = await download(/^https?:/.test(source) ? source : `http://${source}`, request.signal);
+      archive = Readable.from([bytes]);
+    }
+    write({ status: await images.importArchive(archive, options) });
+  });
+}
+
 async function sendArchive(
   images: ImageStore,
   names: readonly string[],
@@ -189,11 +234,10 @@ async function sendArchive(
   }
 }
 
-/** `fromImage` and `tag` as one reference. What `docker pull` can ask for besides answers 501. */
-function pullReferenceOf(query: URLSearchParams): string {
+/** `fromImage` and `tag` as one reference; a repository alone means all of its tags. */
+function pullReferenceOf(query: URLSearchParams): { name: string; isRepository: boolean } {
   const missing = (feature: string): EnxameError =>
     new EnxameError('not-implemented', `${feature} is not implemented yet (POST /images/create)`);
-  if ((query.get('fromSrc') ?? '') !== '') throw missing('docker import');
   const name = query.get('fromImage') ?? '';
   if (name === '') throw new EnxameError('invalid-argument', 'fromImage must not be empty');
   const platform = query.get('platform') ?? '';
@@ -202,11 +246,11 @@ function pullReferenceOf(query: URLSearchParams): string {
     throw missing(`pulling for the platform ${platform}`);
   }
   const tag = query.get('tag') ?? '';
-  if (tag.startsWith('sha256:')) return `${name}@${tag}`;
-  if (tag !== '') return `${name}:${tag}`;
+  if (tag !== '') {
+    return { name: `${name}${tag.startsWith('sha256:') ? '@' : ':'}${tag}`, isRepository: false };
+  }
   const last = name.slice(name.lastIndexOf('/') + 1);
-  if (!last.includes(':') && !last.includes('@')) throw missing('pulling all tags of a repository');
-  return name;
+  return { name, isRepository: !last.includes(':') && !last.includes('@') };
 }
 
 /** Removes images that no container was made of: those without a tag, or with `dangling=false` all. */
@@ -219,14 +263,17 @@ async function prune(
   const excluded = filters.get('label!');
   const before = images.list();
   const removed: object[] = [];
-  for (const image of before) {
+  for (const { id } of before) {
+    const image = images.find(id);
+    // An image that others were built on is part of them.
+    if (image === undefined || images.childrenOf(id).length > 0) continue;
     if (onlyDangling && image.tags.length > 0) continue;
-    if (inUse(image.id) || !labelsMatch(filters, 'label', image.config.Labels)) continue;
+    if (inUse(id) !== undefined || !labelsMatch(filters, 'label', image.config.Labels)) continue;
     if (untilMs !== undefined && image.createdAtMs >= untilMs) continue;
     const has = (label: string): boolean =>
       labelsMatch(new Map([['label', [label]]]), 'label', image.config.Labels);
     if (excluded?.some(has) === true) continue;
-    removed.push(...(await images.remove(image.id, { force: true, inUse })));
+    removed.push(...(await images.remove(id, { force: true, inUse })));
   }
   return { ImagesDeleted: removed, SpaceReclaimed: bytesOfLayers(before) - bytesOfLayers(images.list()) };
 }

@@ -2,16 +2,16 @@
 import { rfc3339Nano, zeroTime } from '#libs/docker-api';
 import type { Image, SearchResult } from '#libs/images';
 
-export function presentSummary(image: Image): Record<string, unknown> {
+export function presentSummary(image: Image, sharedBytes = -1): Record<string, unknown> {
   return {
     Containers: -1,
     Created: Math.floor(image.createdAtMs / 1000),
     Id: image.id,
     Labels: image.config.Labels ?? {},
-    ParentId: '',
+    ParentId: image.parent ?? '',
     RepoDigests: image.repoDigests,
     RepoTags: image.tags,
-    SharedSize: -1,
+    SharedSize: sharedBytes,
     Size: image.sizeBytes,
   };
 }
@@ -21,18 +21,19 @@ export function presentImage(image: Image): Record<string, unknown> {
     Id: image.id,
     RepoTags: image.tags,
     RepoDigests: image.repoDigests,
-    Parent: '',
+    Parent: image.parent ?? '',
     Comment: image.history.at(-1)?.comment ?? '',
     Created: image.createdAtMs === 0 ? zeroTime : rfc3339Nano(image.createdAtMs),
-    DockerVersion: '',
+    DockerVersion: image.dockerVersion,
     Author: image.author,
     Config: image.config,
     Architecture: image.architecture,
+    ...(image.variant === undefined ? {} : { Variant: image.variant }),
     Os: image.os,
     Size: image.sizeBytes,
     GraphDriver: { Data: null, Name: 'overlay2' },
     RootFS: { Type: 'layers', Layers: image.layers.map(({ diffId }) => diffId) },
-    Metadata: { LastTagTime: zeroTime },
+    Metadata: { LastTagTime: image.lastTaggedAtMs === 0 ? zeroTime : rfc3339Nano(image.lastTaggedAtMs) },
   };
 }
 
@@ -74,4 +75,20 @@ export function bytesOfLayers(images: readonly Image[]): number {
     images.flatMap((image) => image.layers.map((layer) => [layer.diffId, layer.sizeBytes] as const)),
   );
   return [...layers.values()].reduce((sum, size) => sum + size, 0);
+}
+
+/** Bytes of each image's layers that another image has, too. */
+export function sharedSizes(images: readonly Image[]): Map<string, number> {
+  const counts = new Map<string, number>();
+  for (const { layers } of images) {
+    for (const { diffId } of layers) counts.set(diffId, (counts.get(diffId) ?? 0) + 1);
+  }
+  return new Map(
+    images.map(({ id, layers }) => [
+      id,
+      layers
+        .filter(({ diffId }) => (counts.get(diffId) ?? 0) > 1)
+        .reduce((sum, { sizeBytes }) => sum + sizeBytes, 0),
+    ]),
+  );
 }

@@ -1,6 +1,6 @@
 import { createApiServer, type ApiServer } from '#libs/docker-api';
 import { createImageStore, type ImageStore, type PeerSource } from '#libs/images';
-import type { ClusterId, NodeId } from '#libs/model';
+import type { ClusterId, Digest, NodeId } from '#libs/model';
 import {
   checkCertificateRequest,
   createCertificateRequest,
@@ -160,11 +160,44 @@ describe('images between nodes', () => {
     expect(pulled.manifestDigest).to.equal(described.digest);
     const [layer = ''] = await far.rootLayers(pulled.id);
     expect(readFileSync(join(layer, 'hello'), 'utf8')).to.equal('hello from afar');
-    await far.remove(pulled.id, { force: true, inUse: () => false });
+    await far.remove(pulled.id, { force: true, inUse: () => undefined });
     const again = await far.pull('enxame/hello:1', { peers: [peer] });
     expect(again.tags).to.deep.equal(['enxame/hello:1']);
     expect(far.resolve('enxame/hello:1')?.origin).to.equal('local');
-    await far.remove('enxame/hello:1', { force: true, inUse: () => false });
+    await far.remove('enxame/hello:1', { force: true, inUse: () => undefined });
+  });
+
+  it('takes the layers of a registry image from a node that has them', async () => {
+    const [image] = near.list();
+    const served: string[] = [];
+    const registry = createHttpServer((incoming, response) => {
+      const path = incoming.url ?? '';
+      served.push(path);
+      const digest = path.includes('/manifests/') ? image?.manifestDigest : path.split('/').at(-1);
+      const blob = near.readBlob((digest ?? '') as Digest);
+      response.writeHead(blob === undefined ? 404 : 200, { 'content-type': blob?.mediaType ?? 'text/plain' });
+      if (blob === undefined) response.end();
+      else blob.stream.pipe(response);
+    });
+    await new Promise<void>((fulfil) => registry.listen(0, '127.0.0.1', fulfil));
+    const name = `127.0.0.1:${(registry.address() as AddressInfo).port}/hello:1`;
+    const layer = image?.layers[0]?.digest ?? '';
+    const fresh = await openStore('fresh');
+    try {
+      const pulled = await fresh.pull(name, { peers: [peer] });
+      expect(pulled.id).to.equal(image?.id);
+      expect(served.filter((path) => path.includes(layer))).to.deep.equal([]);
+      // Whose image it is says the registry all the same.
+      expect(fresh.resolve(name)?.origin).to.equal('registry');
+      await fresh.remove(name, { force: true, inUse: () => undefined });
+      const gone = { ...peer, baseUrl: 'https://127.0.0.1:1' };
+      await fresh.pull(name, { peers: [gone] });
+      expect(served.filter((path) => path.includes(layer)).length).to.equal(1);
+    } finally {
+      await fresh.close();
+      registry.closeAllConnections();
+      registry.close();
+    }
   });
 
   it('goes past peers that are dead, silent, strange or without the image', async () => {
@@ -202,7 +235,7 @@ describe('image routes', () => {
     await store.start();
     const routes = imageRoutes({
       images: store,
-      inUse: (id) => inUse.has(id),
+      inUse: (id) => (inUse.has(id) ? { container: 'c'.repeat(64), running: false } : undefined),
       peersFor: async () => [],
       nowMs: () => Date.now(),
     });
@@ -289,8 +322,7 @@ describe('image routes', () => {
       ['fromImage=127.0.0.1:1/x&tag=1', {}, 503, 'connection refused'],
       ['fromImage=Bad&tag=1', {}, 400, 'must be lowercase'],
       ['tag=1', {}, 400, 'fromImage'],
-      ['fromImage=demo', {}, 501, 'all tags'],
-      ['fromSrc=-&repo=x', {}, 501, 'docker import'],
+      ['fromImage=127.0.0.1:1/x', {}, 503, 'connection refused'],
       ['fromImage=demo&tag=1&platform=linux/s390x', {}, 501, 'platform'],
       ['fromImage=demo&tag=1', { 'x-registry-auth': 'bm8=' }, 400, 'X-Registry-Auth'],
     ];
