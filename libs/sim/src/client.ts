@@ -107,9 +107,11 @@ export class Client {
     const key = `k${random.below(options.keys) + 1}`;
     const value = `${this.id}.${++this.writes} `;
     const dice = random.fraction();
-    if (dice < 0.45) return { op: 'get', key };
-    if (dice < 0.7) return { op: 'append', key, value };
-    if (dice < 0.85) return { op: 'put', key, value };
+    const { readShare } = this.world.options;
+    if (dice < readShare) return { op: 'get', key };
+    const kind = random.fraction();
+    if (kind < 0.45) return { op: 'append', key, value };
+    if (kind < 0.75) return { op: 'put', key, value };
     return { op: 'cas', key, expected: this.world.lastSeen(key), value };
   }
 }

@@ -11,12 +11,24 @@ const strikes: Record<keyof FaultWeights, Strike> = {
   crashInWrite(world, { disk }) {
     disk.crashAfterOperations = world.random.below(12);
   },
+  crashAfterSend(world, member) {
+    member.crashAfterSend = world.random.pick([
+      'vote-response',
+      'vote-response',
+      'append-response',
+      'read-request',
+      'append-request',
+    ]);
+  },
   powerCut(world) {
     const up = [...world.members.values()].filter(({ isUp }) => isUp);
     const chance = world.random.pick([0.5, 1]);
     for (const member of up) if (world.random.chance(chance)) world.crash(member, 'power');
   },
   partition: (_, member, faults) => faults.separate([member.id]),
+  cutNewLeader(_, __, faults) {
+    faults.cutsNextLeader = true;
+  },
   cutOneWay(world, member, faults) {
     const others = [...world.members.keys()].filter((id) => id !== member.id);
     const cut = world.random.chance(0.5) ? others : [world.random.pick(others)];
@@ -25,17 +37,17 @@ const strikes: Record<keyof FaultWeights, Strike> = {
   },
   pause(world, member) {
     member.pause();
-    world.scheduler.after(world.random.pick([200, 1500, 5000]), () => member.resume());
+    world.scheduler.after(world.drawFaultMs(200, 1500, 5000), () => member.resume());
   },
   clockJump(world, { clock }) {
     clock.jump(world.random.pick([300, 1000, 4000]));
   },
   diskStall(world, member) {
-    member.diskStalledUntilMs = world.scheduler.nowMs + world.random.pick([200, 1000, 4000]);
+    member.diskStalledUntilMs = world.scheduler.nowMs + world.drawFaultMs(200, 1000, 4000);
   },
   diskFull(world, { disk }) {
     disk.capacityBytes = disk.usedBytes() + world.random.below(800);
-    world.scheduler.after(world.random.pick([500, 3000, 8000]), () => {
+    world.scheduler.after(world.drawFaultMs(500, 3000, 8000), () => {
       disk.capacityBytes = Number.POSITIVE_INFINITY;
     });
   },
@@ -67,6 +79,7 @@ function decay(world: World, member: Member): void {
 }
 
 export class Faults {
+  cutsNextLeader = false;
   private isOver = false;
   private readonly names: (keyof FaultWeights)[];
 
@@ -88,10 +101,12 @@ export class Faults {
 
   stop(): void {
     this.isOver = true;
+    this.cutsNextLeader = false;
   }
 
   repair(member: Member): void {
     const { disk } = member;
+    member.crashAfterSend = undefined;
     disk.capacityBytes = Number.POSITIVE_INFINITY;
     disk.failingSyncs = 0;
     disk.crashAfterOperations = Number.POSITIVE_INFINITY;
@@ -99,11 +114,17 @@ export class Faults {
     member.resume();
   }
 
+  elected(id: MemberId): void {
+    if (!this.cutsNextLeader) return;
+    this.cutsNextLeader = false;
+    this.world.scheduler.after(this.world.random.below(80), () => this.separate([id]));
+  }
+
   /** A cut between these with some others, and the rest. */
   separate(some: readonly MemberId[]): void {
     const { members, random } = this.world;
     const ids = [...members.keys()];
-    const share = random.pick([0.2, 0.5]);
+    const share = random.pick([0, 0.2, 0.5]);
     const side = new Set(ids.filter((id) => some.includes(id) || random.chance(share)));
     this.cutLinks(
       ids.flatMap((a) => ids.flatMap((b) => (side.has(a) === side.has(b) ? [] : [[a, b] as const]))),
@@ -111,9 +132,9 @@ export class Faults {
   }
 
   cutLinks(links: readonly (readonly [string, string])[]): void {
-    const { network, scheduler, random } = this.world;
+    const { network, scheduler } = this.world;
     for (const [from, to] of links) network.cut(from, to);
-    scheduler.after(random.pick([300, 2000, 6000]), () => {
+    scheduler.after(this.world.drawFaultMs(300, 2000, 6000), () => {
       for (const [from, to] of links) network.mend(from, to);
     });
   }

@@ -1,5 +1,5 @@
 /** A machine of the group: its disk and clock stay when its process goes. */
-import type { MemberId, Membership } from '#libs/raft';
+import type { MemberId, Membership, Message } from '#libs/raft';
 import type { SimClock } from './clock.js';
 import type { SimDisk } from './disk.js';
 import type { Process } from './process.js';
@@ -15,6 +15,8 @@ export class Member {
   /** Removed from the group and switched off. */
   isGone = false;
   diskStalledUntilMs = 0;
+  /** It crashes right after the next message of this kind, and comes back soon. */
+  crashAfterSend: Message['kind'] | undefined;
   private isPaused = false;
   private backlog: (() => void)[] = [];
 

@@ -2,6 +2,7 @@
 import {
   isJoint,
   type MemberId,
+  type Membership,
   type MembershipChange,
   type MembershipTransition,
   membersOf,
@@ -40,6 +41,8 @@ export class Operator {
     leader.transfer(this.world.random.pick(others), (outcome) => {
       if (outcome === 'stepped-down') this.world.counts.transfers++;
     });
+    // It may be the last to learn that another leads.
+    if (this.world.random.chance(0.5)) this.world.deafen(leader.id);
   }
 
   /** Draws a change and asks the leader for it; sometimes whoever thinks he leads, and while another is under way. */
@@ -48,13 +51,19 @@ export class Operator {
     const isHasty = random.chance(0.3);
     if (!isHasty && (this.isAsking || isJoint(this.world.membership.membership))) return;
     const leader = isHasty && at.process?.isLeader ? at.process : this.world.leader();
-    const changes = this.draw();
+    const changes = this.draw(leader?.id);
     const transition = random.pick(['auto', 'auto', 'joint', 'joint-until-left'] as const);
     if (leader === undefined || changes.length === 0) return;
-    const outgoing = changes.flatMap(({ kind, id }) => (kind === 'remove' ? [id] : []));
     this.ask(leader, changes, transition);
-    // The old majority on its own, just when the new one takes over.
-    if (outgoing.length > 0 && random.chance(0.4)) this.world.separate(outgoing);
+    // The leader alone with those who have no vote.
+    const { learners } = this.world.membership.membership;
+    if (learners.length > 0 && random.chance(0.3)) this.world.separate([leader.id, ...learners]);
+  }
+
+  /** The first member has applied it: maybe the old majority is on its own just then. */
+  changed({ voters, outgoing }: Membership): void {
+    const leaving = outgoing.filter((id) => !voters.includes(id));
+    if (leaving.length > 0 && this.world.random.chance(0.5)) this.world.separate(leaving);
   }
 
   private voters(): readonly MemberId[] {
@@ -84,7 +93,7 @@ export class Operator {
     );
   }
 
-  private draw(): MembershipChange[] {
+  private draw(leader: MemberId | undefined): MembershipChange[] {
     const { world } = this;
     const { random } = world;
     const { voters, learners } = world.membership.membership;
@@ -104,8 +113,9 @@ export class Operator {
       case 5:
         return learners.length > 0 ? [{ kind: 'remove', id: random.pick(learners) }] : [];
       default: {
-        // Some out and as many in, at once.
-        const out = voters.filter(() => random.chance(0.4)).slice(0, membersMax - size);
+        // Some out and as many in, at once: often most of them, and the leader stays.
+        const share = random.pick([0.3, 0.8]);
+        const out = voters.filter((id) => id !== leader && random.chance(share)).slice(0, membersMax - size);
         return out.flatMap((id) => [{ kind: 'remove', id }, this.addition('add-voter')] as const);
       }
     }

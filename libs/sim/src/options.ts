@@ -9,7 +9,11 @@ export interface FaultWeights {
   crashInWrite: number;
   /** Several members lose power at once. */
   powerCut: number;
+  /** Right after the next message of some kind has left: what it promised must hold all the same. */
+  crashAfterSend: number;
   partition: number;
+  /** Whoever is elected next is cut off at once. */
+  cutNewLeader: number;
   /** One direction of one link. */
   cutOneWay: number;
   /** The process stands still for a while (SIGSTOP, a long collection, a busy host). */
@@ -44,6 +48,8 @@ export interface WorldOptions {
   clients: number;
   keys: number;
   thinkMsMax: number;
+  /** Of what clients ask; the rest are writes. */
+  readShare: number;
   tickMs: number;
   clockDriftMax: number;
   network: NetworkOptions;
@@ -55,6 +61,8 @@ export interface WorldOptions {
   raft: RaftChoices;
   /** Mean time between two faults. */
   faultEveryMs: number;
+  /** How long faults last, relative to the usual. */
+  faultLength: number;
   faults: FaultWeights;
 }
 
@@ -62,7 +70,9 @@ const usualFaults: FaultWeights = {
   crash: 4,
   crashInWrite: 4,
   powerCut: 1,
+  crashAfterSend: 4,
   partition: 4,
+  cutNewLeader: 2,
   cutOneWay: 3,
   pause: 2,
   clockJump: 1,
@@ -76,9 +86,18 @@ const usualFaults: FaultWeights = {
 
 /** Elections are no slower than the network asks for: the more of them, the more there is to go wrong. */
 const paces = [
-  { latencyMs: [0.2, 2], electionTicks: [3, 8] },
-  { latencyMs: [1, 20], electionTicks: [4, 10] },
+  { latencyMs: [0.2, 2], electionTicks: [2, 8] },
+  { latencyMs: [1, 20], electionTicks: [3, 10] },
   { latencyMs: [5, 120], electionTicks: [8, 12] },
+] as const;
+
+/** From storms, in which hardly any leader lives, to long quiet times. */
+const rhythms = [
+  { faultEveryMs: 100, faultLength: 0.1 },
+  { faultEveryMs: 200, faultLength: 0.2 },
+  { faultEveryMs: 400, faultLength: 0.4 },
+  { faultEveryMs: 600, faultLength: 1 },
+  { faultEveryMs: 2500, faultLength: 1 },
 ] as const;
 
 export function drawOptions(seed: number): WorldOptions {
@@ -96,9 +115,10 @@ export function drawOptions(seed: number): WorldOptions {
     seed,
     members: random.pick([3, 3, 4, 5, 5, 6, 7]),
     simulatedMs: between(10, 40) * 1000,
-    clients: between(2, 6),
+    clients: withLease ? between(4, 7) : between(2, 5),
     keys: between(1, 3),
-    thinkMsMax: random.pick([20, 150, 1000]),
+    readShare: random.pick([0.4, 0.7]),
+    thinkMsMax: random.pick([100, 300, 1000]),
     tickMs: 100,
     clockDriftMax,
     network: {
@@ -113,13 +133,13 @@ export function drawOptions(seed: number): WorldOptions {
       [1, 15],
       [2, 60],
     ] as const),
-    applyDelayMs: random.pick([0, 0, 5, 60]),
+    applyDelayMs: random.pick([0, 0, 5, 60, 1500]),
     snapshotEntries: random.pick([8, 30, 100, 1000]),
     keptEntries: random.pick([0, 5, 50]),
     segmentBytesMax: random.pick([600, 4096, 65_536]),
     raft: {
       electionTicks: between(pace.electionTicks[0], pace.electionTicks[1]),
-      heartbeatTicks: between(1, 2),
+      heartbeatTicks: 1,
       appendEntriesMax: random.pick([1, 4, 64]),
       appendBytesMax: random.pick([150, 1000, 100_000]),
       inflightAppendsMax: random.pick([1, 3, 32]),
@@ -128,7 +148,7 @@ export function drawOptions(seed: number): WorldOptions {
       applyingBytesMax: random.pick([300, 5000, 1_000_000]),
       ...(withLease ? { readLease: { clockDriftMax: 0.1 } } : {}),
     },
-    faultEveryMs: random.pick([200, 500, 1500, 4000]),
+    ...random.pick(rhythms),
     faults,
   };
 }

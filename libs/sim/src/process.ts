@@ -244,6 +244,7 @@ export class Process implements Observed {
       case 'send':
         if (command.message.kind === 'snapshot') this.streamSnapshot(command.to, command.message);
         else this.world.send(this.id, command.to, { kind: 'raft', message: command.message });
+        if (command.message.kind === this.member.crashAfterSend) this.world.crashSoon(this.member);
         return;
       case 'apply':
       case 'membership-changed':
@@ -267,6 +268,7 @@ export class Process implements Observed {
       case 'transfer-ended':
         return this.settleChange(command.ref, command.outcome);
       case 'role-changed':
+        if (command.role === 'leader') this.world.elected(this.id);
         return;
     }
   }

@@ -4,17 +4,17 @@ import { addReport, describeReport, emptyReport } from './report.js';
 import { huntFault, runWorld } from './run.js';
 
 /** A minute in `npm test`; a few seconds where people wait for it. */
-const freshSeconds = Number(process.env['ENXAME_SIM_SECONDS'] ?? 0);
+const freshSeconds = Number(process.env['ENXAME_SIM_SECONDS'] ?? 3);
 const faultSecondsMax = 60;
 
 describe('sim: raft in a seeded world', () => {
   it('keeps its promises in the worlds of every day', async function () {
     this.timeout(120_000);
     const total = emptyReport();
-    for (let seed = 1; seed <= 40; seed++) addReport(total, await runWorld({ seed }));
+    for (let seed = 1; seed <= 30; seed++) addReport(total, await runWorld({ seed }));
     // A world in which nothing happens proves nothing.
     const { elections, commits, answers, crashes, membershipChanges, snapshotsSent, damageFound } = total;
-    const least = { elections: 80, commits: 2000, answers: 3000, crashes: 100, membershipChanges: 80 };
+    const least = { elections: 150, commits: 1500, answers: 2500, crashes: 300, membershipChanges: 100 };
     expect({ elections, commits, answers, crashes, membershipChanges }).to.satisfy((counts: typeof least) =>
       (Object.keys(least) as (keyof typeof least)[]).every((name) => counts[name] >= least[name]),
     );
@@ -42,26 +42,22 @@ describe('sim: raft in a seeded world', () => {
   });
 });
 
-/** Which need more luck than a minute has are not here, with the reason. */
-const tooRare: Partial<Record<FaultName, string>> = Object.fromEntries(
-  [
-    'forget-vote',
-    'count-overwritten-write',
-    'commit-old-term-by-counting',
-    'read-without-round',
-    'reuse-read-contexts',
-    'new-majority-alone-while-joint',
-    'count-learners',
-    'campaign-while-a-change-is-unapplied',
-    'keep-lease-on-transfer',
-    'lease-too-long',
-    'promise-forgotten-by-restart',
-    'lease-not-protected',
-  ].map((name) => [name, 'not in every minute']),
-);
+/** These show in schedules that are rarer than one in a few hundred worlds: `npm run sim -- --fault NAME` hunts them. */
+const rare: readonly FaultName[] = [
+  'forget-vote',
+  'commit-old-term-by-counting',
+  'reuse-read-contexts',
+  'read-before-own-commit',
+  'new-majority-alone-while-joint',
+  'campaign-while-a-change-is-unapplied',
+  'keep-lease-on-transfer',
+  'lease-too-long',
+  'promise-forgotten-by-restart',
+  'lease-not-protected',
+];
 
 describe('sim: a wrong core is noticed', () => {
-  for (const fault of faultNames.filter((name) => tooRare[name] === undefined)) {
+  for (const fault of faultNames.filter((name) => !rare.includes(name))) {
     it(`${fault}: ${faults[fault].breaks}`, async function () {
       this.timeout((faultSecondsMax + 60) * 1000);
       const endMs = performance.now() + faultSecondsMax * 1000;

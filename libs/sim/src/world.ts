@@ -113,6 +113,7 @@ export class World {
     const before = membersOf(this.membership.membership);
     this.membership = { index, membership };
     this.counts.membershipChanges++;
+    this.operator.changed(membership);
     const now = membersOf(membership);
     for (const id of before) if (!now.includes(id)) this.retireLater(id);
   }
@@ -137,14 +138,23 @@ export class World {
     return process?.machine.get(key) ?? null;
   }
 
+  drawFaultMs(...usualMs: readonly number[]): number {
+    return this.random.pick(usualMs) * this.options.faultLength;
+  }
+
   drawDiskLatencyMs(): number {
     const [least, most] = this.options.diskLatencyMs;
     return least + this.random.fraction() * (most - least);
   }
 
-  /** These and some others on one side of a cut. */
+  /** These and maybe some others on one side of a cut. */
   separate(some: readonly MemberId[]): void {
     this.faults.separate(some);
+  }
+
+  /** Nobody reaches this one, whom others may still hear. */
+  deafen(id: MemberId): void {
+    this.faults.cutLinks([...this.members.keys()].map((other) => [other, id] as const));
   }
 
   newMember(): Member {
@@ -171,6 +181,21 @@ export class World {
     this.counts.crashes++;
     this.processOver(member);
     this.restartLater(member);
+  }
+
+  /** Within a moment, and back within another. */
+  crashSoon(member: Member): void {
+    member.crashAfterSend = undefined;
+    const { process } = member;
+    this.scheduler.after(this.random.below(3), () => {
+      if (process === undefined || process.isOver) return;
+      this.crash(member, this.random.pick(['kill', 'power']));
+      this.scheduler.after(this.random.pick([0, 5, 40]), () => this.start(member));
+    });
+  }
+
+  elected(id: MemberId): void {
+    this.faults.elected(id);
   }
 
   /** The storage gave up: the process ends, and is started again some time. */
@@ -259,7 +284,7 @@ export class World {
   }
 
   private restartLater(member: Member): void {
-    const delayMs = this.isHealed ? 100 : this.random.pick([10, 500, 3000, 8000]);
+    const delayMs = this.isHealed ? 100 : this.drawFaultMs(10, 500, 3000, 8000);
     this.scheduler.after(delayMs, () => this.start(member));
   }
 
@@ -267,8 +292,20 @@ export class World {
     // For a while it goes on not knowing, and must disturb nobody.
     this.scheduler.after(3000 + this.random.below(15_000), () => {
       const member = this.members.get(id);
-      if (member !== undefined) this.switchOff(member);
+      if (member === undefined) return;
+      // Whoever has not heard of the removal still needs it: a careful operator waits until most have.
+      if (this.isRemovalKnown(id)) this.switchOff(member);
+      else this.retireLater(id);
     });
+  }
+
+  private isRemovalKnown(id: MemberId): boolean {
+    const { voters } = this.membership.membership;
+    const knowing = voters.filter((voter) => {
+      const process = this.members.get(voter)?.process;
+      return process !== undefined && !membersOf(process.membership).includes(id);
+    });
+    return knowing.length * 2 > voters.length;
   }
 
   private heal(): void {

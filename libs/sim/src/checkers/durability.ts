@@ -1,5 +1,8 @@
-/** What the disk has called durable is there after every restart: term, vote and entries. */
-import type { Command, MemberId, Recovered } from '#libs/raft';
+/**
+ * What the disk has called durable is there after every restart: term, vote and entries. And nothing is given to the
+ * state machine that is not.
+ */
+import type { Command, Entry, MemberId, Recovered } from '#libs/raft';
 import type { Observed, Observer, Report } from './observer.js';
 
 type Persist = Extract<Command, { kind: 'persist' }>;
@@ -19,11 +22,19 @@ export class Durability implements Observer {
 
   stepped(member: Observed, commands: readonly Command[]): void {
     for (const command of commands) {
+      if (command.kind === 'apply') this.checkApplied(member, command.entries);
       if (command.kind !== 'persist') continue;
       const list = this.underWay.get(member.id) ?? [];
       list.push(command);
       this.underWay.set(member.id, list);
     }
+  }
+
+  private checkApplied(member: Observed, entries: readonly Entry[]): void {
+    const terms = this.durable.get(member.id)?.terms;
+    const hasty = entries.find(({ index, term }) => terms?.get(index) !== term);
+    if (hasty === undefined) return;
+    this.report(`durability: ${member.id} is to apply ${hasty.index} before it is on its disk`);
   }
 
   persisted(member: Observed, sequence: number): void {
@@ -36,6 +47,12 @@ export class Durability implements Observer {
 
   recovered(member: Observed, { hardState, snapshot, entries }: Recovered): void {
     const before = this.durable.get(member.id);
+    // Writes that were under way may have replaced what was durable.
+    const replacedFrom = Math.min(
+      ...(this.underWay.get(member.id) ?? []).map((write) =>
+        write.snapshot === undefined ? (write.entries[0]?.index ?? Number.POSITIVE_INFINITY) : 0,
+      ),
+    );
     this.underWay.set(member.id, []);
     const terms = new Map(entries.map(({ index, term }) => [index, term]));
     this.durable.set(member.id, { term: hardState.term, votedFor: hardState.votedFor, terms });
@@ -50,11 +67,8 @@ export class Durability implements Observer {
           `its disk had taken term ${before.term} and a vote for ${before.votedFor}`,
       );
     }
-    const lastTerm = entries.at(-1)?.term ?? snapshot?.term ?? 0;
     for (const [index, term] of before.terms) {
-      if (index <= (snapshot?.index ?? 0)) continue;
-      // A write that was under way may have replaced it: then the log goes on, or ends, with a later term.
-      if ((terms.get(index) ?? lastTerm) > term || terms.get(index) === term) continue;
+      if (index <= (snapshot?.index ?? 0) || index >= replacedFrom || terms.get(index) === term) continue;
       this.report(`durability: ${member.id} came back without entry ${index} of term ${term}`);
       return;
     }

@@ -14,6 +14,9 @@ interface Frame<State> {
   next: number;
   /** The operation that led here; -1 at the root. */
   by: number;
+  /** Everything before these in the orders of calls and of answers is placed, here and in all that follows. */
+  firstCall: number;
+  firstAnswer: number;
 }
 
 /** `stepsMax` limits the model steps tried; beyond it the answer is `limit`. */
@@ -83,7 +86,17 @@ class Search<State, Input, Output> {
   }
 
   private enter(state: State, by: number): void {
-    this.frames.push({ state, candidates: this.candidates(), next: 0, by });
+    let { firstCall, firstAnswer } = this.frames.at(-1) ?? { firstCall: 0, firstAnswer: 0 };
+    firstCall = this.skipPlaced(this.byCall, firstCall);
+    firstAnswer = this.skipPlaced(this.byAnswer, firstAnswer);
+    const candidates = this.candidates(firstCall, firstAnswer);
+    this.frames.push({ state, candidates, next: 0, by, firstCall, firstAnswer });
+  }
+
+  private skipPlaced(order: readonly number[], from: number): number {
+    let at = from;
+    while (at < order.length && this.isPlaced(order[at] as number)) at++;
+    return at;
   }
 
   private leave(): void {
@@ -92,16 +105,19 @@ class Search<State, Input, Output> {
   }
 
   /** Whatever was called before the earliest answer that is not accounted for yet. Answered ones are tried first. */
-  private candidates(): number[] {
-    const firstAnswer = this.byAnswer.find((i) => !this.isPlaced(i));
-    const before = firstAnswer === undefined ? 0 : this.answeredAt(firstAnswer);
+  private candidates(firstCall: number, firstAnswer: number): number[] {
+    const earliest = this.byAnswer[firstAnswer];
+    const before = earliest === undefined ? 0 : this.answeredAt(earliest);
     const found: number[] = [];
-    for (const list of [this.byCall, this.unanswered]) {
-      for (const i of list) {
+    const gather = (order: readonly number[], from: number): void => {
+      for (let at = from; at < order.length; at++) {
+        const i = order[at] as number;
         if (this.calledAt(i) > before) break;
         if (!this.isPlaced(i)) found.push(i);
       }
-    }
+    };
+    gather(this.byCall, firstCall);
+    gather(this.unanswered, 0);
     return found;
   }
 
