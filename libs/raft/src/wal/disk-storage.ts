@@ -43,6 +43,9 @@ export class DiskStorage {
     const snapshots = snapshotFolder(options);
     disk.makeDirectory(snapshots);
     removeUnfinished(disk, snapshots);
+    // A snapshot may have got its name just before the process was killed: the log must not go on after one that a
+    // power cut takes back.
+    disk.syncDirectory(snapshots);
     removeOldSnapshots(disk, snapshots, options.keptSnapshots);
     const owner = ownerOf(options);
     const newest = newestMeta(disk, snapshots, owner);

@@ -151,7 +151,8 @@ export function openWal(
     segments.push(created.segment);
     end = created.end;
   }
-  if (torn !== undefined) cutTail(disk, torn.file, torn.offset);
+  settle(disk, segments.at(-1), torn?.offset);
+  disk.syncDirectory(dir);
   return {
     wal: new Wal(disk, dir, options, options, segments, hardState, end),
     found: {
@@ -162,10 +163,15 @@ export function openWal(
   };
 }
 
-function cutTail(disk: Disk, path: string, offset: number): void {
-  const file = disk.open(path, 'write');
+/**
+ * What was read may be known to the kernel alone: the process may have been killed between a write and its sync. From
+ * now on it counts as durable, so it is made so, with the names of the segments.
+ */
+function settle(disk: Disk, last: Segment | undefined, cutAt: number | undefined): void {
+  if (last === undefined) return;
+  const file = disk.open(last.path, 'write');
   try {
-    file.truncate(offset);
+    if (cutAt !== undefined) file.truncate(cutAt);
     file.sync();
   } finally {
     file.close();
