@@ -1,6 +1,7 @@
 /**
  * A client does one thing after the other on a few keys, through whichever member it picks, and writes down what it
- * asked and what it was told. What gets no answer is asked again, elsewhere, under the same number.
+ * asked and what it was told. What gets no answer is asked again, elsewhere, under the same number; in front of real
+ * drivers only reads are, since a driver has to see by itself that what it was asked once is done at most once.
  */
 import type { KeyValueInput } from './linearizability/key-value.js';
 import type { ClientOutcome, Packet } from './packets.js';
@@ -69,17 +70,25 @@ export class Client {
     const { asking, world } = this;
     if (asking === undefined) return;
     if (asking.attempts++ >= attemptsMax) {
-      // Nobody knows what became of it.
-      this.asking = undefined;
-      return this.thinkThenAsk();
+      return this.giveUp();
     }
     const id = ++this.attemptId;
     const to = through ?? world.random.pick(world.contacts());
     const request = { id, client: this.id, sequence: this.sequence, input: asking.input };
     world.send(this.id, to, { kind: 'request', request, hops: 0 });
-    world.scheduler.after(300 + world.random.below(1200), () => {
-      if (this.attemptId === id && this.asking === asking) this.attempt();
+    const isOnlyChance = world.options.driver && asking.input.op !== 'get';
+    const patienceMs = (300 + world.random.below(1200)) * (isOnlyChance ? 8 : 1);
+    world.scheduler.after(patienceMs, () => {
+      if (this.attemptId !== id || this.asking !== asking) return;
+      if (isOnlyChance) this.giveUp();
+      else this.attempt();
     });
+  }
+
+  /** Nobody knows what became of it. */
+  private giveUp(): void {
+    this.asking = undefined;
+    this.thinkThenAsk();
   }
 
   private receive(packet: Packet): void {
@@ -90,6 +99,7 @@ export class Client {
 
   private answer(asking: Asking, outcome: ClientOutcome): void {
     const { world } = this;
+    if (outcome.kind === 'unknown') return this.giveUp();
     if (outcome.kind === 'again') {
       world.scheduler.after(20 + world.random.below(200), () => {
         if (this.asking === asking) this.attempt();

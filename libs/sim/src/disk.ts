@@ -113,7 +113,7 @@ export class SimDisk implements Disk {
   capacityBytes = Number.POSITIVE_INFINITY;
   /** The next syncs fail, and what they were to make durable may or may not be. */
   failingSyncs = 0;
-  /** The machine crashes at the operation after this many. */
+  /** Machine or process crash at the operation after this many. */
   crashAfterOperations = Number.POSITIVE_INFINITY;
   /** Nothing is carried out any more until `crash` says what is left. */
   isDead = false;
@@ -133,6 +133,12 @@ export class SimDisk implements Disk {
     for (const inode of new Set(this.durableNames.values())) inode.crash(this.random);
     this.names = new Map(this.durableNames);
     this.folders = new Set(this.durableFolders);
+    this.isDead = false;
+    this.crashAfterOperations = Number.POSITIVE_INFINITY;
+  }
+
+  /** Only the process was killed at that operation: the kernel holds what it was given. */
+  revive(): void {
     this.isDead = false;
     this.crashAfterOperations = Number.POSITIVE_INFINITY;
   }

@@ -2,11 +2,11 @@
 import type { MemberId, Membership, Message } from '#libs/raft';
 import type { SimClock } from './clock.js';
 import type { SimDisk } from './disk.js';
-import type { Process } from './process.js';
+import type { MemberProcess } from './member-process.js';
 
 export class Member {
   /** Undefined while it is down. */
-  process: Process | undefined;
+  process: MemberProcess | undefined;
   starts = 0;
   /** A bit of its disk has flipped since it was last known to be sound. */
   isDecayed = false;
@@ -37,7 +37,7 @@ export class Member {
   }
 
   /** Now, or when the process goes on; never, if it ends before that. */
-  whenAwake(process: Process, work: () => void): void {
+  whenAwake(process: MemberProcess, work: () => void): void {
     const guarded = (): void => {
       if (!process.isOver) work();
     };

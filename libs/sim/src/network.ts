@@ -50,11 +50,12 @@ export class SimNetwork<Packet> {
     return this.cuts.has(`${from} ${to}`);
   }
 
-  send(from: string, to: string, packet: Packet): void {
+  /** `once`: it may be lost, but is not doubled. */
+  send(from: string, to: string, packet: Packet, { once } = { once: false }): void {
     const { random, options } = this;
     if (!this.isReliable && random.chance(options.dropChance)) return;
     this.deliverLater(from, to, packet);
-    if (!this.isReliable && random.chance(options.duplicateChance)) this.deliverLater(from, to, packet);
+    if (!once && !this.isReliable && random.chance(options.duplicateChance)) this.deliverLater(from, to, packet);
   }
 
   /** How long the next message would take: for streams, which keep their order and lose nothing unless cut. */

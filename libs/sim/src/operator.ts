@@ -8,7 +8,7 @@ import {
   membersOf,
 } from '#libs/raft';
 import type { Member } from './member.js';
-import type { Process } from './process.js';
+import type { MemberProcess } from './member-process.js';
 import type { World } from './world.js';
 
 const votersMin = 3;
@@ -125,7 +125,7 @@ export class Operator {
     return { kind, id: this.world.newMember().id };
   }
 
-  private ask(leader: Process, changes: readonly MembershipChange[], transition: MembershipTransition): void {
+  private ask(leader: MemberProcess, changes: readonly MembershipChange[], transition: MembershipTransition): void {
     const added = changes.filter(({ kind, id }) => kind !== 'remove' && this.isNew(id));
     for (const { id } of added) {
       const member = this.world.members.get(id);

@@ -43,6 +43,8 @@ export interface RaftChoices {
 export interface WorldOptions {
   seed: number;
   members: number;
+  /** The real driver runs in every member; else the core and the storage do, in a smaller one that shows them bare. */
+  driver: boolean;
   /** How long things go wrong; then everything is healed. */
   simulatedMs: number;
   clients: number;
@@ -114,6 +116,7 @@ export function drawOptions(seed: number): WorldOptions {
   return {
     seed,
     members: random.pick([3, 3, 4, 5, 5, 6, 7]),
+    driver: random.chance(0.3),
     simulatedMs: between(10, 40) * 1000,
     clients: withLease ? between(4, 7) : between(2, 5),
     keys: between(1, 3),

@@ -1,5 +1,5 @@
 /** What travels in the simulated network. */
-import type { Command, Message } from '#libs/raft';
+import type { Command, Message, PeerMessage } from '#libs/raft';
 import type { KeyValueInput, KeyValueOutput } from './linearizability/key-value.js';
 
 export interface ClientRequest {
@@ -13,10 +13,14 @@ export interface ClientRequest {
 export type ClientOutcome =
   | { kind: 'done'; output: KeyValueOutput }
   /** Not this time: no leader, overloaded, lost on the way. The client asks again, under the same number. */
-  | { kind: 'again' };
+  | { kind: 'again' }
+  /** It may have been done or not, or be done later. */
+  | { kind: 'unknown' };
 
 export type Packet =
   | { kind: 'raft'; message: Message }
+  /** Between drivers. */
+  | { kind: 'peer'; message: PeerMessage }
   /** Also between members: whoever does not lead passes it on; the answer goes to the client all the same. */
   | { kind: 'request'; request: ClientRequest; hops: number }
   | { kind: 'response'; id: number; outcome: ClientOutcome };

@@ -22,14 +22,12 @@ import { recover } from '#libs/raft/testing';
 import type { Observed } from './checkers/observer.js';
 import { encodeCommand, KeyValueMachine } from './machine.js';
 import type { Member } from './member.js';
+import type { ChangeOutcome, MemberProcess } from './member-process.js';
 import { type ClientOutcome, type ClientRequest, describeCommand, type Packet } from './packets.js';
 import type { World } from './world.js';
 
 type DiskBound = Exclude<Command, { kind: 'persist' }>;
 type Applicable = Extract<Command, { kind: 'apply' | 'membership-changed' | 'install-snapshot' }>;
-
-/** Why a change or a transfer was not done, or 'done'. */
-export type ChangeOutcome = string;
 
 type Waiting =
   | { kind: 'client'; request: ClientRequest; hops: number }
@@ -37,7 +35,7 @@ type Waiting =
 
 const readTimeoutTicks = 15;
 
-export class Process implements Observed {
+export class CoreProcess implements Observed, MemberProcess {
   readonly id: MemberId;
   isOver = false;
   core: RaftCore | undefined;
@@ -73,8 +71,11 @@ export class Process implements Observed {
     this.id = member.id;
   }
 
-  /** Rejects with what the storage says. */
-  async start(): Promise<void> {
+  start(): Promise<void> {
+    return this.run(() => this.open());
+  }
+
+  private async open(): Promise<void> {
     const { options } = this.world;
     const { segmentBytesMax } = options;
     const dir = '/raft';
@@ -115,7 +116,7 @@ export class Process implements Observed {
     this.world.asyncWork -= this.asyncWork;
   }
 
-  async run<T>(work: () => Promise<T>): Promise<T> {
+  private async run<T>(work: () => Promise<T>): Promise<T> {
     this.asyncWork++;
     this.world.asyncWork++;
     try {
@@ -353,7 +354,7 @@ export class Process implements Observed {
       if (stored !== undefined) this.machine.restore(stored.chunks);
     } catch (error) {
       if (!this.member.disk.isDead) throw error;
-      return this.world.crash(this.member, 'power');
+      return this.world.endInWrite(this.member);
     }
     if (stored === undefined || stored.meta.index < meta.index) {
       return this.world.report(
@@ -416,7 +417,11 @@ export class Process implements Observed {
   }
 
   /** Resolves once the snapshot is on the disk and the core knows. */
-  async receiveSnapshot(from: MemberId, { message, chunks, id }: SnapshotStream): Promise<void> {
+  receiveSnapshot(from: MemberId, stream: SnapshotStream): Promise<void> {
+    return this.run(() => this.takeSnapshot(from, stream));
+  }
+
+  private async takeSnapshot(from: MemberId, { message, chunks, id }: SnapshotStream): Promise<void> {
     if (this.isReceivingSnapshot || this.storage === undefined) throw new Error('not now');
     this.isReceivingSnapshot = true;
     try {
@@ -436,7 +441,7 @@ export class Process implements Observed {
     this.diskFreeAtMs = begin + this.world.drawDiskLatencyMs();
     this.later(this.diskFreeAtMs - scheduler.nowMs, () => {
       work();
-      if (this.member.disk.isDead) this.world.crash(this.member, 'power');
+      if (this.member.disk.isDead) this.world.endInWrite(this.member);
     });
   }
 

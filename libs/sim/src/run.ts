@@ -31,6 +31,7 @@ export async function runWorld({ seed, fault, trace }: RunRequest): Promise<RunR
 
 /** Whether the world has what the fault needs to show. */
 export function offers(options: WorldOptions, fault: FaultName): boolean {
+  if (options.driver) return false;
   switch (needsOf(fault)) {
     case 'membership-changes':
       return options.faults.membership > 0;

@@ -3,9 +3,10 @@
  * clients that work, faults that strike, checkers that look at every step. Then everything is healed, and the group
  * must make progress within a bound; then what the clients were told is judged.
  */
-import { type MemberId, type Membership, membersOf, votersOnly } from '#libs/raft';
+import { type MemberId, type Membership, membersOf, type SnapshotIntake, votersOnly } from '#libs/raft';
 import type { Rules } from '#libs/raft/testing';
 import { AllCheckers } from './checkers/all.js';
+import { AppliedStates } from './checkers/applied-states.js';
 import { Client } from './client.js';
 import { SimClock } from './clock.js';
 import { SimDisk } from './disk.js';
@@ -14,11 +15,13 @@ import { HistoryRecorder, toOperations } from './linearizability/history.js';
 import { describeVerdict, judge } from './linearizability/judge.js';
 import { keyValueModel } from './linearizability/key-value.js';
 import { Member } from './member.js';
+import type { MemberProcess } from './member-process.js';
 import { SimNetwork } from './network.js';
+import { NodeProcess } from './node-process.js';
 import { Operator } from './operator.js';
 import type { WorldOptions } from './options.js';
 import { describePacket, type Packet } from './packets.js';
-import { Process, type SnapshotStream } from './process.js';
+import { CoreProcess, type SnapshotStream } from './process.js';
 import { SeededRandom } from './random.js';
 import { emptyReport, type RunReport } from './report.js';
 import { Scheduler } from './scheduler.js';
@@ -39,6 +42,8 @@ export class World {
   readonly scheduler = new Scheduler();
   readonly network: SimNetwork<Packet>;
   readonly checkers = new AllCheckers((finding) => this.report(finding));
+  /** In worlds of real drivers, which do not show their cores. */
+  readonly states = new AppliedStates((finding) => this.report(finding));
   readonly history = new HistoryRecorder();
   readonly members = new Map<MemberId, Member>();
   readonly counts: RunReport = emptyReport();
@@ -89,8 +94,8 @@ export class World {
     await this.mustCome('progress', probeMsMax);
     this.judge();
     this.counts.simulatedMs = this.scheduler.nowMs;
-    this.counts.elections = this.checkers.elections.count;
-    this.counts.commits = this.checkers.committed.lastIndex;
+    this.counts.elections = this.checkers.elections.count + this.states.elections;
+    this.counts.commits = this.checkers.committed.lastIndex + this.states.lastIndex;
     this.counts.answers = this.clients.reduce((sum, { answered }) => sum + answered, 0);
     return this.counts;
   }
@@ -109,7 +114,7 @@ export class World {
   }
 
   membershipChanged(index: number, membership: Membership): void {
-    if (index <= this.membership.index) return;
+    if (index < this.membership.index || isSame(membership, this.membership.membership)) return;
     const before = membersOf(this.membership.membership);
     this.membership = { index, membership };
     this.counts.membershipChanges++;
@@ -123,8 +128,8 @@ export class World {
     return membersOf(this.membership.membership);
   }
 
-  leader(): Process | undefined {
-    let newest: Process | undefined;
+  leader(): MemberProcess | undefined {
+    let newest: MemberProcess | undefined;
     for (const { process, isAwake } of this.members.values()) {
       if (!isAwake || process === undefined || !process.isLeader) continue;
       if (newest === undefined || process.status().term > newest.status().term) newest = process;
@@ -163,10 +168,11 @@ export class World {
 
   start(member: Member): void {
     if (member.isUp || member.isDamaged || member.isGone) return;
-    const process = new Process(member, this, ++member.starts);
+    const Kind = this.options.driver ? NodeProcess : CoreProcess;
+    const process = new Kind(member, this, ++member.starts);
     member.process = process;
     process
-      .run(() => process.start())
+      .start()
       .then(() => {
         if (!process.isOver) member.isDecayed = false;
       })
@@ -176,11 +182,20 @@ export class World {
   /** `kill`: what the process gave to the kernel stays. `power`: what was not synced may be gone. */
   crash(member: Member, kind: 'kill' | 'power'): void {
     if (kind === 'power') member.disk.crash();
+    else member.disk.revive();
     if (member.process === undefined) return;
     this.tell(() => `${member.id} crashes (${kind})`);
     this.counts.crashes++;
     this.processOver(member);
     this.restartLater(member);
+  }
+
+  /** The disk came to the operation at which this member was to go down. */
+  endInWrite(member: Member): void {
+    const kind = this.random.pick(['kill', 'power'] as const);
+    if (kind === 'power') member.disk.crash();
+    else member.disk.revive();
+    this.crash(member, 'kill');
   }
 
   /** Within a moment, and back within another. */
@@ -215,7 +230,8 @@ export class World {
 
   send(from: string, to: string, packet: Packet): void {
     this.tell(() => `${from} sends ${to} ${describePacket(packet)}`);
-    this.network.send(from, to, packet);
+    // A driver takes what is asked twice for two requests.
+    this.network.send(from, to, packet, { once: packet.kind === 'request' && this.options.driver });
   }
 
   /** Takes its time, and breaks where a cut or a crash is in the way. */
@@ -241,9 +257,24 @@ export class World {
       if (receiver === undefined || process === undefined || isBroken) return end('failed')();
       receiver.whenAwake(process, () => {
         this.counts.snapshotsSent++;
-        process.run(() => process.receiveSnapshot(from, snapshot)).then(end('delivered'), end('failed'));
+        if (process instanceof CoreProcess) {
+          process.receiveSnapshot(from, snapshot).then(end('delivered'), end('failed'));
+        }
       });
     });
+  }
+
+  delay(ms: number): Promise<void> {
+    return new Promise((resolve) => this.scheduler.after(ms, resolve));
+  }
+
+  /** Where a snapshot from one driver to another goes now. Throws when there is no way. */
+  intakeOf(from: MemberId, to: MemberId): SnapshotIntake {
+    const member = this.members.get(to);
+    const process = member?.isAwake ? member.process : undefined;
+    const intake = process instanceof NodeProcess ? process.intake() : undefined;
+    if (intake === undefined || this.network.isCut(from, to)) throw new Error('the stream broke');
+    return intake;
   }
 
   private addMember(id: MemberId, bootstrap: Membership | undefined): Member {
@@ -261,7 +292,7 @@ export class World {
     return member;
   }
 
-  private startFailed(member: Member, process: Process, error: unknown): void {
+  private startFailed(member: Member, process: MemberProcess, error: unknown): void {
     if (process.isOver) return;
     this.tell(() => `${member.id} does not start: ${String(error)}`);
     this.processOver(member);
@@ -272,7 +303,7 @@ export class World {
       this.counts.damageFound++;
       return;
     }
-    if (member.disk.isDead) member.disk.crash();
+    if (member.disk.isDead) this.endInWrite(member);
     this.counts.storageFailures++;
     this.restartLater(member);
   }
@@ -369,4 +400,8 @@ export class World {
     if (verdict.kind === 'violation') throw new Violation(describeVerdict(keyValueModel, verdict));
     if (verdict.kind === 'undecided') this.counts.undecided++;
   }
+}
+
+function isSame(a: Membership, b: Membership): boolean {
+  return JSON.stringify(a) === JSON.stringify(b);
 }
