@@ -55,7 +55,8 @@ export class SimNetwork<Packet> {
     const { random, options } = this;
     if (!this.isReliable && random.chance(options.dropChance)) return;
     this.deliverLater(from, to, packet);
-    if (!once && !this.isReliable && random.chance(options.duplicateChance)) this.deliverLater(from, to, packet);
+    if (!once && !this.isReliable && random.chance(options.duplicateChance))
+      this.deliverLater(from, to, packet);
   }
 
   /** How long the next message would take: for streams, which keep their order and lose nothing unless cut. */

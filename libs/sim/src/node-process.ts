@@ -148,7 +148,9 @@ export class NodeProcess implements MemberProcess {
   }
 
   transfer(to: MemberId, done: (outcome: ChangeOutcome) => void): void {
-    this.settle(this.node?.transferLeadership(to), (outcome) => done(outcome === 'done' ? 'stepped-down' : outcome));
+    this.settle(this.node?.transferLeadership(to), (outcome) =>
+      done(outcome === 'done' ? 'stepped-down' : outcome),
+    );
   }
 
   /** What is refused by rule was not done; of everything else nobody knows. */

@@ -125,7 +125,11 @@ export class Operator {
     return { kind, id: this.world.newMember().id };
   }
 
-  private ask(leader: MemberProcess, changes: readonly MembershipChange[], transition: MembershipTransition): void {
+  private ask(
+    leader: MemberProcess,
+    changes: readonly MembershipChange[],
+    transition: MembershipTransition,
+  ): void {
     const added = changes.filter(({ kind, id }) => kind !== 'remove' && this.isNew(id));
     for (const { id } of added) {
       const member = this.world.members.get(id);

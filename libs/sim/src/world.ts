@@ -30,6 +30,7 @@ import { Scheduler } from './scheduler.js';
 const healMsMax = 60_000;
 const probeMsMax = 15_000;
 const lookEveryMs = 100;
+const judgeStepsMax = 300_000;
 /** A stream that says nothing for so long is broken. */
 const streamMsMax = 4000;
 /** Ten times what a busy world does. */
@@ -396,7 +397,7 @@ export class World {
   }
 
   private judge(): void {
-    const verdict = judge(keyValueModel, toOperations(this.history.events));
+    const verdict = judge(keyValueModel, toOperations(this.history.events), judgeStepsMax);
     if (verdict.kind === 'violation') throw new Violation(describeVerdict(keyValueModel, verdict));
     if (verdict.kind === 'undecided') this.counts.undecided++;
   }
