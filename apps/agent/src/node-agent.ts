@@ -19,6 +19,7 @@ import { networkRoutes } from './engine/networks/network-routes.js';
 import type { Log } from './node/log.js';
 import type { ManagerProcess } from './node/manager-process.js';
 import { shutdownRoute, stopAllContainers } from './node/shutdown.js';
+import { leaderRoute } from './session/leader-route.js';
 import { ClusterMember } from './swarm/cluster-member.js';
 import { KnownManagers } from './swarm/known-managers.js';
 import { ManagerApi } from './swarm/manager-api.js';
@@ -73,7 +74,7 @@ export class NodeAgent {
     this.#frontDoor = createFrontDoor({
       config,
       routes: [...this.#engine.routes, ...privateRoutes],
-      peerRoutes: this.#engine.peerRoutes,
+      peerRoutes: [...this.#engine.peerRoutes, leaderRoute((address) => this.#swarm.link?.leaderIs(address))],
       local: this.#engine.local,
       swarm: {
         init: (request) => this.#swarm.init(request),

@@ -3,7 +3,14 @@
  * here is started in the order of the fields and stopped the other way round.
  */
 import type { Route } from '#libs/docker-api';
-import { EnxameError, objectIdFromBytes, type Change, type IdSource, type NodeConfig } from '#libs/model';
+import {
+  EnxameError,
+  leaderOfNode,
+  objectIdFromBytes,
+  type Change,
+  type IdSource,
+  type NodeConfig,
+} from '#libs/model';
 import { identityFromSubject, managerServerName, readNodeIdentity } from '#libs/pki';
 import {
   createGrpcTransport,
@@ -19,6 +26,7 @@ import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { ApiListener } from './api/api-listener.js';
+import type { EngineDirectory } from './api/edge/providers.js';
 import { backupRoute } from './backup/backup-route.js';
 import { EventPublisher } from './api/events/event-publisher.js';
 import { enterGroup, GroupKeeper, GroupPeers, groupService, Leaders, LeaderStore } from './group/index.js';
@@ -26,7 +34,7 @@ import { LeaderLoops } from './leader/index.js';
 import { KeyKeeper, type OpenedKeys } from './lock/index.js';
 import { certificateService, Membership, type Clock, type Log, type Random } from './membership/index.js';
 import { readOrMakeRaftId } from './raft-id.js';
-import { SessionServer } from './sessions/index.js';
+import { LeaderCall, SessionServer } from './sessions/index.js';
 
 const clock: Clock = { nowMs: () => Date.now() };
 const random: Random = { bytes: (length) => randomBytes(length), fraction: () => Math.random() };
@@ -49,6 +57,7 @@ export class Manager {
   readonly #peers: GroupPeers;
   readonly #keeper: GroupKeeper;
   readonly #sessions: SessionServer;
+  readonly #call: LeaderCall;
   readonly #loops: LeaderLoops;
   readonly #events: EventPublisher;
   readonly #stopping = new AbortController();
@@ -124,6 +133,15 @@ export class Manager {
       leaders: this.#leaders,
       telemetry: this.#telemetry,
       clock,
+      log,
+    });
+    this.#call = new LeaderCall({
+      store,
+      connected: () => this.#sessions.connectedNodes(),
+      call: async (nodeId, signal) => {
+        const { EngineClient } = await import('./api/engine/engine-client.js');
+        await new EngineClient(this.#engines()).call(nodeId, 'POST', leaderOfNode, { address }, signal);
+      },
       log,
     });
     this.#loops = new LeaderLoops({ store: this.#leaderStore, clock, newId, log });
@@ -208,10 +226,7 @@ export class Manager {
         randomBytes: (length) => random.bytes(length),
         leadership: this.#leaders,
         telemetry: this.#telemetry,
-        engines: {
-          engineAddress: (nodeId) => engineAddress(this.#store, nodeId),
-          tls: () => this.#membership.tls(),
-        },
+        engines: this.#engines(),
         log: this.#log,
       },
       [this.#localCertificateRoute(), this.#backupRoute()],
@@ -229,6 +244,13 @@ export class Manager {
       term: () => this.#raft.status().term,
       nowMs: clock.nowMs,
     });
+  }
+
+  #engines(): EngineDirectory {
+    return {
+      engineAddress: (nodeId) => engineAddress(this.#store, nodeId),
+      tls: () => this.#membership.tls(),
+    };
   }
 
   #useCredentials(tls: ServerTls): void {
@@ -274,6 +296,7 @@ export class Manager {
       this.#leaders.leading = false;
       this.#events.stop();
       this.#keeper.stop();
+      this.#call.stop();
       this.#sessions.stop();
       await this.#loops.stop();
       return;
@@ -285,6 +308,7 @@ export class Manager {
     await this.#membership.lead();
     if (this.#config.forceNewCluster === true) await this.#forgetOtherManagers();
     this.#sessions.start(term);
+    this.#call.start();
     this.#loops.start();
     this.#keeper.start();
     this.#events.start();

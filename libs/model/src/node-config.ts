@@ -57,6 +57,8 @@ export interface NodeConfig {
 
 /** On a node's engine port: the way for other managers to the API of the manager there. */
 export const managerOfNode = '/_enxame/manager';
+/** On a node's engine port: where a new leader tells that it leads. */
+export const leaderOfNode = '/_enxame/leader';
 
 /** What a manager process that could not go on says of why. Beside its socket; gone when a manager has started. */
 export interface ManagerFailure {

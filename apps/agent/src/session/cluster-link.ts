@@ -118,6 +118,11 @@ export class ClusterLink {
     this.#session.start();
   }
 
+  /** A manager says that it leads now. */
+  leaderIs(address: string): void {
+    this.#session.leaderIs(address);
+  }
+
   /** Tells the leader that this node leaves for good. */
   farewell(): Promise<void> {
     return this.#session.farewell();

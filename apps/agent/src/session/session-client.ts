@@ -73,6 +73,8 @@ export class SessionClient {
   #nextQuery = 1;
   #client: InstanceType<typeof session.AgentSessionClient> | undefined;
   #stream: Stream | undefined;
+  /** Where the stream goes to. */
+  #target = '';
   #registered = false;
   #parts: session.Item[] = [];
   #heartbeatPeriodMs = registerTimeoutMs;
@@ -102,6 +104,14 @@ export class SessionClient {
     clearTimeout(this.#reconnect);
     this.#stream?.end();
     this.#leave();
+  }
+
+  /** Goes to a new leader at once, also from one that hangs; whoever does not lead sends it on. */
+  leaderIs(address: string): void {
+    if (!this.#started || (this.#registered && this.#target === address)) return;
+    this.#leave();
+    this.#options.managers.sendTo(address);
+    this.#reconnect = setTimeout(() => this.#connect(), redirectSpreadMs * this.#options.fraction());
   }
 
   /** Tells the leader that this node does not come back, and waits a moment for it to have heard. */
@@ -180,6 +190,7 @@ export class SessionClient {
       serverName: managerServerName,
     });
     const stream: Stream = client.connect();
+    this.#target = target;
     this.#client = client;
     this.#stream = stream;
     const mine = (action: () => void) => () => {
@@ -224,6 +235,7 @@ export class SessionClient {
     this.#registered = false;
     clearTimeout(this.#heartbeat);
     clearTimeout(this.#watchdog);
+    clearTimeout(this.#reconnect);
     this.#parts = [];
     for (const answer of this.#queries.values()) answer([]);
     const { stream, client } = { stream: this.#stream, client: this.#client };

@@ -1,1 +1,2 @@
+export { LeaderCall } from './leader-call.js';
 export * from './session-server.js';

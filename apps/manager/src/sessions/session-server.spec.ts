@@ -446,6 +446,19 @@ describe('sessions', () => {
     expect(stateOf(identity.identity.nodeId)).to.equal('ready');
   });
 
+  it('leaves a leader that hangs when another one calls', async () => {
+    const identity = await joinAs('worker');
+    const worker = connect(identity, '10.9.9.9');
+    const complete = (): number => worker.told.filter((delta) => delta.complete).length;
+    await until('connected', () => worker.client.connected && complete() === 1);
+    // From where it is already, the call changes nothing.
+    worker.client.leaderIs(`127.0.0.1:${port}`);
+    expect(worker.client.connected).to.equal(true);
+    worker.client.leaderIs(`localhost:${port}`);
+    expect(worker.client.connected).to.equal(false);
+    await until('connected anew', () => worker.client.connected && complete() === 2);
+  });
+
   it('replaces a session by a newer one of the same node', async () => {
     const identity = await joinAs('worker');
     const first = connect(identity, '10.9.9.9');

@@ -1,6 +1,6 @@
 /** Who is at the other end of the engine port, by the certificate it showed, and what that lets it do. */
 import type { Caller } from '#libs/docker-api';
-import { EnxameError, managerOfNode } from '#libs/model';
+import { EnxameError, leaderOfNode, managerOfNode } from '#libs/model';
 import type { Duplex } from 'node:stream';
 import { TLSSocket } from 'node:tls';
 
@@ -38,7 +38,7 @@ export function peerOf(connection: Duplex, clusterId: string): Caller {
 export function requirePeerAccess(caller: Caller, path: string): void {
   if (caller.kind === 'local') return;
   const isDistribution = path === '/v2' || path.startsWith('/v2/');
-  const isPrivate = path.startsWith('/_enxame/') && !isManagerApi(path);
+  const isPrivate = path.startsWith('/_enxame/') && path !== leaderOfNode && !isManagerApi(path);
   if (isDistribution || (caller.role === 'manager' && !isPrivate)) return;
   throw new EnxameError('forbidden', `a ${caller.role} node may not call ${path} of another node`);
 }

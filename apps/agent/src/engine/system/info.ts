@@ -101,6 +101,12 @@ export function presentInfo(source: InfoSource): Record<string, unknown> {
   };
 }
 
+/** Docker's words and line breaks. */
+const twoManagers = `WARNING: Running Swarm in a two-manager configuration. This configuration provides
+         no fault tolerance, and poses a high risk to lose control over the cluster.
+         Refer to https://docs.docker.com/engine/swarm/admin_guide/ to configure the
+         Swarm for fault-tolerance.`;
+
 function presentSwarm(source: InfoSource): Record<string, unknown> {
   const status = source.status();
   const { cluster } = source;
@@ -117,6 +123,11 @@ function presentSwarm(source: InfoSource): Record<string, unknown> {
         : managers.map(({ nodeId, address }) => ({ NodeID: nodeId, Addr: address })),
     ...(cluster === undefined
       ? {}
-      : { Nodes: cluster.nodes, Managers: cluster.managers, Cluster: cluster.cluster }),
+      : {
+          Nodes: cluster.nodes,
+          Managers: cluster.managers,
+          Cluster: cluster.cluster,
+          ...(cluster.managers === 2 ? { Warnings: [twoManagers] } : {}),
+        }),
   };
 }
