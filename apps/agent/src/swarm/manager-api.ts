@@ -47,8 +47,9 @@ export class ManagerApi {
     try {
       const nodes = await this.#read<ApiNode[]>('/nodes', countWaitMs);
       const managers = nodes.flatMap(({ ManagerStatus }) => (ManagerStatus ? [ManagerStatus] : []));
-      const reachable = managers.filter(({ Reachability }) => Reachability === 'reachable').length;
-      return { reachable, unreachable: managers.length - reachable };
+      const count = (reachability: string): number =>
+        managers.filter(({ Reachability }) => Reachability === reachability).length;
+      return { reachable: count('reachable'), unreachable: count('unreachable') };
     } catch (error) {
       if (error instanceof EnxameError) return undefined;
       throw error;

@@ -108,7 +108,7 @@ export async function smallCluster(): Promise<PlainObjects> {
       {
         ...node(managerId, 1, 'node-1'),
         spec: { Role: 'manager', Availability: 'active' },
-        manager: { raftId: 'r1', address: '10.9.0.1:2377' },
+        manager: { raftId: 'r1', address: '10.9.0.1:2377', reachability: 'reachable' },
       },
       { ...node(workerId, 2, 'node-2'), spec: { Role: 'worker', Availability: 'active' } },
     ],

@@ -109,6 +109,8 @@ export class GroupKeeper {
   async #noteManagers(): Promise<void> {
     const { raft, store, address } = this.#options;
     const { id, peers } = raft.status();
+    // One that only learns the log yet is no manager that anybody can count on.
+    const voters = new Set(raft.members().flatMap((member) => (member.kind === 'voter' ? [member.id] : [])));
     const reachable = new Map(peers.map((peer) => [peer.id, peer.reachable]));
     const changes: Change[] = [];
     for (const node of store.view().nodes.all()) {
@@ -116,7 +118,11 @@ export class GroupKeeper {
       if (manager === undefined) continue;
       const isSelf = manager.raftId === id;
       const seen = isSelf || reachable.get(manager.raftId) === true;
-      const reachability: Reachability = seen ? 'reachable' : 'unreachable';
+      const reachability: Reachability = !voters.has(manager.raftId)
+        ? 'unknown'
+        : seen
+          ? 'reachable'
+          : 'unreachable';
       const noted = { ...manager, reachability, ...(isSelf ? { address } : {}) };
       if (sameManager(noted, manager)) continue;
       changes.push({

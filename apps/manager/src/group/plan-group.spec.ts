@@ -5,11 +5,11 @@ import { nextGroupStep, removalRefusal, type GroupStep } from './plan-group.js';
 
 type Role = 'manager' | 'worker';
 
-/** `a=manager/r1` is node a with this role and, where it has one, this Raft id; `!` marks one that is unreachable. */
+/** `a=manager/r1` is node a with this role and, where it has one, this Raft id; `!` marks one that is unreachable, `?` one without a vote. */
 function nodes(text: string): Node[] {
   return text.split(' ').map((word) => {
-    const [, id = '', role = '', raftId, gone] = /^(\w+)=(\w+)(?:\/(\w+))?(!)?$/.exec(word) ?? [];
-    const reachability: Reachability = gone ? 'unreachable' : 'reachable';
+    const [, id = '', role = '', raftId, mark] = /^(\w+)=(\w+)(?:\/(\w+))?([!?])?$/.exec(word) ?? [];
+    const reachability: Reachability = mark === '!' ? 'unreachable' : mark === '?' ? 'unknown' : 'reachable';
     return {
       id: id as NodeId,
       spec: { Role: role as Role },
@@ -66,6 +66,7 @@ describe('the Raft group follows the nodes', () => {
   const refusals: [nodes: string, leaving: string, words: string | undefined][] = [
     ['a=manager/r1 b=worker', 'a', 'attempting to demote the last manager'],
     ['a=manager/r1 b=manager/r2', 'b', undefined],
+    ['a=manager/r1 b=manager/r2?', 'a', 'attempting to demote the last manager'],
     ['a=manager/r1 b=manager/r2!', 'b', undefined],
     ['a=manager/r1 b=manager/r2!', 'a', 'loss of quorum'],
     ['a=manager/r1 b=manager/r2 c=manager/r3!', 'c', undefined],

@@ -66,8 +66,10 @@ export function removalRefusal(managers: Iterable<Readonly<Node>>, leaving: Node
   let reachable = 0;
   for (const { id, manager } of managers) {
     if (manager === undefined || id === leaving) continue;
+    // One that has no vote yet helps to no majority.
+    if (manager.reachability !== 'reachable' && manager.reachability !== 'unreachable') continue;
     others += 1;
-    if (manager.reachability !== 'unreachable') reachable += 1;
+    if (manager.reachability === 'reachable') reachable += 1;
   }
   if (others === 0) return 'attempting to demote the last manager of the swarm';
   if (reachable < Math.floor(others / 2) + 1) {

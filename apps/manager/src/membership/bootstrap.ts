@@ -66,7 +66,11 @@ export function bootstrapChanges(config: NodeConfig, facts: BootstrapFacts): Cha
       address: config.address,
       availability: 'active',
     }),
-    manager: { raftId: facts.raftId, address: `${config.address}:${config.clusterPort}` },
+    manager: {
+      raftId: facts.raftId,
+      address: `${config.address}:${config.clusterPort}`,
+      reachability: 'reachable',
+    },
   };
   const ingress: Draft<Network> = {
     id: facts.ingressNetworkId,

@@ -295,7 +295,13 @@ describe('sessions', () => {
     expect(cluster?.joinTokens.worker).to.match(/^SWMTKN-1-/);
     expect(
       [...nodes.all()].map(({ index, spec, manager }) => ({ index, role: spec.Role, manager })),
-    ).to.deep.equal([{ index: 1, role: 'manager', manager: { raftId: '1', address: `127.0.0.1:${port}` } }]);
+    ).to.deep.equal([
+      {
+        index: 1,
+        role: 'manager',
+        manager: { raftId: '1', address: `127.0.0.1:${port}`, reachability: 'reachable' },
+      },
+    ]);
     expect([...networks.all()].map(({ spec }) => spec.Name)).to.deep.equal(['ingress']);
     const again = newMembership();
     await again.lead();
