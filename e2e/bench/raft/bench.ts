@@ -96,6 +96,9 @@ async function withCpu(
 async function compare(group: MemberGroup, etcd: EtcdPeer, plan: Plan): Promise<Row[]> {
   const rows: Row[] = [];
   const peer = 'etcd 3.4';
+  // Compilers and disks of both get warm before anything counts.
+  await load((await group.leader()).front, 'put', 64, plan);
+  await load((await etcd.leader()) ?? '', 'put', 64, plan);
   const both = async (verb: 'put' | 'range', clients: number): Promise<[LoadResult, LoadResult]> => {
     const leader = await group.leader();
     const ourPids = group.members.map((member) => member.pid);

@@ -77,7 +77,7 @@ export interface RaftTransport {
 
 /** The transport that knows addresses: the manager keeps it told of what its replicated store says. */
 export interface AddressedTransport extends RaftTransport {
-  /** Host and port of every other member. Streams to members that are not in the map are ended. */
+  /** Host and port of every other member. Streams to members that were in the map before and are not any more end. */
   setPeers(addresses: ReadonlyMap<MemberId, string>): void;
 }
 
