@@ -7,3 +7,4 @@ export { StartFailure } from './start-failure.js';
 export { checkCapabilities } from './sandbox/capabilities.js';
 export { maskedPaths, readOnlyPaths } from './sandbox/default-sandbox.js';
 export { volumeSource } from './volumes/volume-options.js';
+export { containerHealthOf } from './health/container-health.js';

@@ -6,19 +6,17 @@ import type { Image, ImageRunConfig } from '#libs/images';
 import {
   EnxameError,
   hostNetwork,
-  healthDefaults,
   nanosecondsPerMillisecond,
   stopGracePeriodDefault,
   type ContainerId,
   type ContainerInterface,
   type ContainerSpec,
-  type HealthConfig,
   type Mount,
   type NodeId,
   type RevisionItem,
   type TaskItem,
 } from '#libs/model';
-import type { ContainerConfig, ContainerHealth, ContainerMount } from '#libs/runtime';
+import { containerHealthOf, type ContainerConfig, type ContainerMount } from '#libs/runtime';
 import { expandTemplate, type TemplateContext } from './templates.js';
 
 export interface TaskNode {
@@ -144,7 +142,7 @@ export function containerConfigOf(input: TranslationInput): ContainerConfig {
   const { LogDriver, Networks, Resources } = revision.taskTemplate;
   const isOnHost = Networks?.some(({ Target }) => Target === hostNetwork) ?? false;
   const limits = Resources?.Limits;
-  const health = healthOf(spec.Healthcheck, image.config.Healthcheck);
+  const health = containerHealthOf(spec.Healthcheck, image.config.Healthcheck);
   return {
     id: containerId,
     name: context.task.name,
@@ -308,26 +306,6 @@ function plainMount(mount: Mount, target: string, expand: (text: string) => stri
         `mounts of type ${mount.Type} are not available in this version`,
       );
   }
-}
-
-/** The service's health check over the image's: what is left out, or zero, comes from below. */
-function healthOf(
-  spec: HealthConfig | undefined,
-  image: ImageRunConfig['Healthcheck'],
-): ContainerHealth | undefined {
-  const test = spec?.Test?.length ? spec.Test : image?.Test;
-  if (!test?.length || test[0] === 'NONE') return undefined;
-  const pick = (name: 'Interval' | 'Timeout' | 'StartPeriod' | 'StartInterval' | 'Retries'): number =>
-    spec?.[name] || image?.[name] || healthDefaults[name];
-  const ms = (nanoseconds: number): number => Math.round(nanoseconds / nanosecondsPerMillisecond);
-  return {
-    test,
-    intervalMs: ms(pick('Interval')),
-    timeoutMs: ms(pick('Timeout')),
-    startPeriodMs: ms(pick('StartPeriod')),
-    startIntervalMs: ms(pick('StartInterval')),
-    retries: pick('Retries'),
-  };
 }
 
 /** `10m`, `512k`, `1g` as Docker's log options have them. */

@@ -2,15 +2,14 @@
 import type { Image } from '#libs/images';
 import {
   EnxameError,
-  healthDefaults,
   nanosecondsPerMillisecond,
   stopGracePeriodDefault,
   type ContainerId,
 } from '#libs/model';
 import {
+  containerHealthOf,
   signalNumber,
   type ContainerConfig,
-  type ContainerHealth,
   type ContainerMount,
   type ContainerNamespaces,
   type ContainerNetwork,
@@ -44,7 +43,7 @@ export function configOf(input: CreateInput): ContainerConfig {
   const shown = shownConfig(body, image.config, id);
   const argv = [...(shown.Entrypoint ?? []), ...(shown.Cmd ?? [])];
   if (argv.length === 0) throw invalid('no command specified');
-  const health = healthOf(shown['Healthcheck'] as ContainerCreateDto['Healthcheck']);
+  const health = containerHealthOf(shown['Healthcheck'] as ContainerCreateDto['Healthcheck']);
   const restart = restartOf(host.RestartPolicy);
   const sharesName = host.UTSMode === 'host' || host.NetworkMode === 'host';
   const hostname = body.Hostname || (sharesName ? input.machine.hostname : id.slice(0, 12));
@@ -183,22 +182,6 @@ export function restartOf(policy: RestartPolicyDto | null | undefined): RestartP
 function graceMsOf(seconds: number | null | undefined): number {
   if (seconds === undefined || seconds === null) return stopGracePeriodDefault / nanosecondsPerMillisecond;
   return seconds < 0 ? -1 : seconds * 1_000;
-}
-
-/** What is left out, or zero, is Docker's default. */
-function healthOf(shown: ContainerCreateDto['Healthcheck']): ContainerHealth | undefined {
-  const test = shown?.Test;
-  if (!test?.length || test[0] === 'NONE') return undefined;
-  const ms = (name: 'Interval' | 'Timeout' | 'StartPeriod' | 'StartInterval'): number =>
-    Math.round((shown?.[name] || healthDefaults[name]) / nanosecondsPerMillisecond);
-  return {
-    test,
-    intervalMs: ms('Interval'),
-    timeoutMs: ms('Timeout'),
-    startPeriodMs: ms('StartPeriod'),
-    startIntervalMs: ms('StartInterval'),
-    retries: shown?.Retries || healthDefaults.Retries,
-  };
 }
 
 export function stringsOf(
