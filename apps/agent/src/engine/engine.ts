@@ -10,7 +10,7 @@ import type { LocalContainers } from './front-door/cluster-forward.js';
 import { createContainerEngine } from './containers/index.js';
 import type { Notify } from './containers/notices.js';
 import { buildRoutes } from './build/index.js';
-import { commitRoute, distributionRoutes, imageRoutes, loginRoute } from './images/index.js';
+import { distributionRoutes, imageRoutes, loginRoute } from './images/index.js';
 import { ContainerNetworks } from './networks/container-networks.js';
 import { LocalNetworks } from './networks/local-networks.js';
 import { dfRoute } from './usage/df-route.js';
@@ -79,7 +79,6 @@ export function engineRoutes(options: EngineOptions): Engine {
         peersFor: (reference) => options.peersFor(reference),
         nowMs,
       }),
-      commitRoute({ images, runtime, nowMs }),
       ...buildRoutes({
         images,
         runtime,

@@ -3,4 +3,3 @@ export { imageRoutes, type ImageRouteDependencies } from './image-routes.js';
 export { flagOf, untilMsOf } from './image-filters.js';
 export { bytesOfLayers } from './image-views.js';
 export { loginRoute } from './login-route.js';
-export { commitRoute } from './commit-route.js';
