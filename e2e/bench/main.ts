@@ -6,6 +6,7 @@ import { benchContainers } from './containers.js';
 import { benchFailover } from './failover.js';
 import { benchPull } from './pull.js';
 import { benchRaft } from './raft/bench.js';
+import { benchRaftRestart } from './raft/restart.js';
 import { benchStart } from './start.js';
 
 const isQuick = process.argv.includes('--quick');
@@ -13,6 +14,7 @@ const benches: Record<string, () => Promise<void>> = {
   start: benchStart,
   containers: benchContainers,
   failover: benchFailover,
+  'raft-restart': benchRaftRestart,
   raft: () => benchRaft(isQuick),
   pull: benchPull,
   build: benchBuild,
