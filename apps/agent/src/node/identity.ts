@@ -78,12 +78,23 @@ export async function obtainIdentity(options: IdentityOptions, signal: AbortSign
       log('info', 'certificate issued', { node: identity.identity.nodeId, role: identity.identity.role });
       return identity;
     } catch (error) {
-      if (isEnxameError(error) && !mayHeal(error)) throw error;
+      if (isEnxameError(error) && !mayHeal(error)) throw present ? expiredFor(present, error) : error;
       if (options.nowMs() >= giveUpAtMs) throw error;
       log('debug', 'no certificate yet', { reason: describeError(error) });
       await sleep(backoff.next(), undefined, { signal });
     }
   }
+}
+
+/** The token of long ago may have been rotated since: the user has a newer one. */
+function expiredFor({ notAfterMs }: NodeIdentity, cause: EnxameError): EnxameError {
+  const at = new Date(notAfterMs).toISOString();
+  return new EnxameError(
+    cause.code,
+    `the certificate of this node expired at ${at}, and its cluster does not take it back by the token it once ` +
+      `joined with (${cause.message}). Run "docker swarm leave" here and join again with a fresh token`,
+    { cause },
+  );
 }
 
 /** A wrong token stays wrong; a manager that is away or starting comes. */

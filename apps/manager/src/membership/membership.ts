@@ -151,7 +151,7 @@ export class Membership {
     parseJoinToken(options.token);
     await this.#options.current();
     const role = roleOfToken(options.token, this.#cluster().joinTokens);
-    if (!role) throw new EnxameError('unauthorized', 'a valid join token is necessary to join this cluster');
+    if (!role) throw new EnxameError('unauthorized', 'A valid join token is necessary to join this cluster');
     if (options.hostname.length === 0 || options.hostname.length > hostnameLengthMax) {
       throw new EnxameError('invalid-argument', `hostname: must have 1 to ${hostnameLengthMax} characters`);
     }
