@@ -216,7 +216,14 @@ export class World {
 
   /** The storage gave up: the process ends, and is started again some time. */
   processEnded(member: Member): void {
-    if (member.process === undefined || member.disk.isDead) return;
+    const { process } = member;
+    if (process === undefined) return;
+    if (member.disk.isDead) {
+      this.scheduler.after(0, () => {
+        if (member.process === process) this.endInWrite(member);
+      });
+      return;
+    }
     this.tell(() => `${member.id} ends: its storage failed`);
     this.counts.storageFailures++;
     this.processOver(member);

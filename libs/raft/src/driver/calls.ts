@@ -21,6 +21,8 @@ export interface CallsHost {
   /** As applied here. */
   membership(): Membership;
   appliedIndex(): number;
+  /** It was a member once, as far as is known here. */
+  isRemoved(member: MemberId): boolean;
   peers(): readonly PeerProgress[];
   failure(): EnxameError | undefined;
 }
@@ -102,6 +104,12 @@ export class Calls {
 
   private change(changes: readonly MembershipChange[]): Promise<Outcome> {
     if (this.isMade(changes)) return Promise.resolve('done');
+    // Others tell a member that was removed to leave: it could never come back. The ask may be an old one, sent again.
+    const back = changes.find(({ kind, id }) => kind !== 'remove' && this.host.isRemoved(id));
+    if (back !== undefined) {
+      const rule = `raft: member ${back.id} was removed; an id is never used again`;
+      return Promise.resolve(new EnxameError('failed-precondition', rule));
+    }
     return new Promise((settle) => {
       const ref = this.nextRef++;
       this.asked.set(ref, settle);

@@ -215,6 +215,16 @@ describe('raft: nodes of a group', function () {
       await group.until(() => away.wasRemoved, 'it knows');
     });
 
+    it('brings nobody back under an id that was removed', async () => {
+      await group.bootstrap('a', 'b', 'c');
+      const leader = await group.leader();
+      const { id } = await group.follower();
+      await leader.node.changeMembership([{ kind: 'remove', id }]);
+      const error = await refusalOf(leader.node.changeMembership([{ kind: 'add-voter', id }]));
+      expect(error.code).to.equal('failed-precondition');
+      expect(error.message).to.equal(`raft: member ${id} was removed; an id is never used again`);
+    });
+
     it('refuses what makes no sense, with the rule', async () => {
       await group.bootstrap('a', 'b', 'c');
       const follower = await group.follower();

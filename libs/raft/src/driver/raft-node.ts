@@ -97,6 +97,7 @@ class Driver implements RaftNode {
       ...shared,
       leader: () => this.leader,
       membership: () => this.replica.membership,
+      isRemoved: (member) => this.replica.isRemoved(member),
       peers: () => this.core?.peers() ?? [],
     });
     this.replica = new Replica({
