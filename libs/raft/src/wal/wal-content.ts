@@ -41,7 +41,7 @@ export class LogShape {
   /** Of the entry at `after`, if the log has it. */
   termAtSnapshot: number | undefined;
   snapshot: SnapshotMeta | undefined;
-  private lastOfInterest = 0;
+  private hasKept = false;
 
   constructor(private readonly after: number) {}
 
@@ -52,15 +52,12 @@ export class LogShape {
       this.first = undefined;
       this.last = 0;
       this.termAtSnapshot = undefined;
-      this.lastOfInterest = 0;
+      this.hasKept = false;
     }
-    // An old entry may take others with it that came before.
-    const isOfInterest =
-      snapshot !== undefined ||
-      entries.some(({ index }) => index > this.after || index <= this.lastOfInterest);
     for (const entry of entries) this.follow(entry);
-    if (isOfInterest && entries.length > 0) this.lastOfInterest = this.last;
-    return isOfInterest;
+    // An old entry may take others with it that came before; then those that follow it are needed as well.
+    this.hasKept ||= entries.some(({ index }) => index > this.after);
+    return snapshot !== undefined || (this.hasKept && entries.length > 0);
   }
 
   private follow({ index, term }: Entry): void {

@@ -334,4 +334,25 @@ describe('raft: write-ahead log and its keys', () => {
     expect(shape).to.include({ first: 1, last: 5, termAtSnapshot: 2 });
     expect(() => shape.take(batch(entry(7, 2)))).to.throw(RangeError, 'entry 7 follows a gap');
   });
+
+  it('needs every frame from one that ends others on, to have no gap when a later one counts again', () => {
+    const shape = new LogShape(4);
+    const list = new EntryList();
+    for (const entries of [
+      [entry(4), entry(5)],
+      [entry(2, 2)],
+      [entry(3, 2)],
+      [entry(4, 2)],
+      [entry(5, 2)],
+    ]) {
+      expect(shape.take({ entries })).to.equal(true);
+      list.add({ entries });
+    }
+    expect(list.take().map(({ index, term }) => [index, term])).to.deep.equal([
+      [2, 2],
+      [3, 2],
+      [4, 2],
+      [5, 2],
+    ]);
+  });
 });
