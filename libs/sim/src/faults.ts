@@ -26,8 +26,8 @@ const strikes: Record<keyof FaultWeights, Strike> = {
     for (const member of up) if (world.random.chance(chance)) world.crash(member, 'power');
   },
   partition: (_, member, faults) => faults.separate([member.id]),
-  cutNewLeader(_, __, faults) {
-    faults.cutsNextLeader = true;
+  cutNewLeader(world, _, faults) {
+    faults.leadersToCut = world.random.pick([1, 4]);
   },
   cutOneWay(world, member, faults) {
     const others = [...world.members.keys()].filter((id) => id !== member.id);
@@ -79,7 +79,7 @@ function decay(world: World, member: Member): void {
 }
 
 export class Faults {
-  cutsNextLeader = false;
+  leadersToCut = 0;
   private isOver = false;
   private readonly names: (keyof FaultWeights)[];
 
@@ -101,7 +101,7 @@ export class Faults {
 
   stop(): void {
     this.isOver = true;
-    this.cutsNextLeader = false;
+    this.leadersToCut = 0;
   }
 
   repair(member: Member): void {
@@ -115,9 +115,13 @@ export class Faults {
   }
 
   elected(id: MemberId): void {
-    if (!this.cutsNextLeader) return;
-    this.cutsNextLeader = false;
-    this.world.scheduler.after(this.world.random.below(80), () => this.separate([id]));
+    if (this.leadersToCut <= 0) return;
+    this.leadersToCut--;
+    const { random, scheduler } = this.world;
+    // Before its first word is out, or a few words later.
+    const cut = (): void => this.separate([id]);
+    if (random.chance(0.5)) cut();
+    else scheduler.after(random.below(random.pick([10, 100])), cut);
   }
 
   /** A cut between these with some others, and the rest. */

@@ -311,6 +311,8 @@ export class World {
       this.counts.damageFound++;
       return;
     }
+    const isStorage = error instanceof Error && /ENOSPC|EIO|CRASH/.test(error.message);
+    if (!isStorage && !isDamage) this.report(`${member.id} does not start: ${String(error)}`);
     if (member.disk.isDead) this.endInWrite(member);
     this.counts.storageFailures++;
     this.restartLater(member);
