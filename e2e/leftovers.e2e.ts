@@ -3,6 +3,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, readFileSync, readdirSync } from 'node:fs';
 import { expect } from 'chai';
+import { containerPrefix, overlayPrefix } from '../libs/network/src/kernel/names.js';
 import { enxameMain, eventually, run, TestCluster } from './harness/cluster.js';
 
 interface Picture {
@@ -21,17 +22,40 @@ async function lines(command: string, ...args: string[]): Promise<string[]> {
   return (await run(command, args)).stdout.split('\n').filter(Boolean).sort();
 }
 
+const ours = 'e2e-left';
+const claims = '/var/lib/enxame/.index';
+
+/** Lines that are about another local cluster of this machine, which may come and go while this test runs. */
+function foreignLines(): RegExp {
+  const parts = ['a line of nobody'];
+  for (const entry of existsSync(claims) ? readdirSync(claims) : []) {
+    const index = Number(entry);
+    if (readFileSync(`${claims}/${entry}`, 'utf8').startsWith(ours)) continue;
+    const tag = `d${index}n1`;
+    const mark = (0x0e0 + index) << 20;
+    parts.push(
+      `\\benx${index}(br|n\\d+)\\b`,
+      `${overlayPrefix(tag)}|${containerPrefix(tag)}|enxame_${tag}\\b|enxame_dev_${index}\\b`,
+      `\\b10\\.98\\.${index}\\.|\\b169\\.254\\.1\\.${index + 1}\\b`,
+      `metric (${mark}|${mark + 1})\\b|dport ${4789 + index}\\b|fwmark 0x${(mark >>> 20).toString(16)}`,
+    );
+  }
+  return new RegExp(parts.join('|'));
+}
+
 /**
  * Everything of the machine that a cluster could leave something in. What has no name of ours, links, routes, rules
- * and tables, is compared whole; of the rest what belongs to these clusters, so that another one may come and go.
+ * and tables, is compared whole but for what other clusters have; of the rest what belongs to these clusters.
  */
 async function picture(): Promise<Picture> {
+  const foreign = foreignLines();
+  const own = (found: string[]): string[] => found.filter((line) => !foreign.test(line));
   const names = (folder: string): string[] => (existsSync(folder) ? readdirSync(folder).sort() : []);
   return {
-    links: (await lines('ip', '-o', 'link')).map((line) => line.split(':')[1]!.trim()),
-    routes: await lines('ip', 'route', 'show', 'table', 'all'),
-    rules: await lines('ip', 'rule'),
-    tables: await lines('nft', 'list', 'tables'),
+    links: own((await lines('ip', '-o', 'link')).map((line) => line.split(':')[1]!.trim())),
+    routes: own(await lines('ip', 'route', 'show', 'table', 'all')),
+    rules: own(await lines('ip', 'rule')),
+    tables: own(await lines('nft', 'list', 'tables')),
     namespaces: names('/run/netns').filter((name) => name.startsWith('enxame-e2e-left')),
     mounts: readFileSync('/proc/self/mountinfo', 'utf8')
       .split('\n')
