@@ -1,5 +1,6 @@
 /** What a route's handler sees of an exchange, and how it answers. */
 import { EnxameError } from '#libs/model';
+import type { IncomingHttpHeaders } from 'node:http';
 import { Readable, type Duplex } from 'node:stream';
 import type { Exchange } from './exchange.js';
 import type { ApiRequest, ApiResponse } from './port.js';
@@ -24,13 +25,28 @@ export function requestOf(exchange: Exchange, params: Record<string, string>): A
     params,
     query: exchange.query,
     headers: exchange.request.headers,
-    json: () => readJson(exchange.body, exchange.request.headers['content-length']),
+    json: async () => {
+      requireJson(exchange.request.headers);
+      return readJson(exchange.body, exchange.request.headers['content-length']);
+    },
     raw: exchange.body,
     signal: exchange.signal,
     caller: exchange.caller,
   };
   exchanges.set(request, exchange);
   return request;
+}
+
+/** A body that says it is something else than JSON is refused before it is looked at, as Docker does. */
+function requireJson(headers: IncomingHttpHeaders): void {
+  const type = (headers['content-type'] ?? '').split(';')[0]?.trim().toLowerCase() ?? '';
+  const isEmpty = headers['content-length'] === '0' || headers['content-length'] === undefined;
+  if (type === '' || type === 'application/json') return;
+  if (isEmpty && headers['transfer-encoding'] === undefined) return;
+  throw new EnxameError(
+    'invalid-argument',
+    `unsupported Content-Type header (${type}): must be 'application/json'`,
+  );
 }
 
 /** The whole body as JSON; undefined when empty. `invalid-argument` when it is over the limit or not JSON. */

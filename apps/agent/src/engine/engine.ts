@@ -102,9 +102,16 @@ export function engineRoutes(options: EngineOptions): Engine {
       containers.stop();
     },
     counts: () => {
-      const running = runtime.list().filter(({ phase }) => phase === 'running').length;
-      const containers = runtime.list().length;
-      return { containers, running, stopped: containers - running, images: images.list().length };
+      const all = runtime.list();
+      const paused = all.filter((state) => state.paused).length;
+      const running = all.filter(({ phase }) => phase === 'running').length - paused;
+      return {
+        containers: all.length,
+        running,
+        paused,
+        stopped: all.length - running - paused,
+        images: images.list().length,
+      };
     },
     taskVolumes: {
       async ensure({ name, labels, anonymous }) {

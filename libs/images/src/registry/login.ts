@@ -1,5 +1,5 @@
 /** Whether a registry takes a name and a password: `docker login`. */
-import { EnxameError } from '#libs/model';
+import { EnxameError, isEnxameError } from '#libs/model';
 import type { RegistryAuth } from '../port.js';
 import { defaultDomain } from '../reference/reference.js';
 import { RegistryClient } from './client.js';
@@ -32,13 +32,29 @@ export async function checkLogin(context: PullContext, request: LoginRequest): P
     ...(request.signal === undefined ? {} : { signal: request.signal }),
   });
   const url = `${endpoint.baseUrl}/v2/`;
-  const answer = await client.send('GET', url, {});
+  const answer = await ask(client, url);
   await answer.body.dump();
-  if (answer.statusCode === 401 || answer.statusCode === 403) {
-    throw new EnxameError('unauthorized', `Get "${url}": unauthorized: incorrect username or password`);
-  }
+  if (answer.statusCode === 401 || answer.statusCode === 403) throw refused(url);
   if (answer.statusCode !== 200)
     throw new EnxameError('unavailable', `login attempt to ${url} failed with status: ${answer.statusCode}`);
+}
+
+/** A token service that refuses says so in the words of pulls: that something is not there. */
+async function ask(client: RegistryClient, url: string): ReturnType<RegistryClient['send']> {
+  try {
+    return await client.send('GET', url, {});
+  } catch (error) {
+    const isRefusal = isEnxameError(error) && ['not-found', 'forbidden', 'unauthorized'].includes(error.code);
+    throw isRefusal ? refused(url, error) : error;
+  }
+}
+
+function refused(url: string, cause?: unknown): EnxameError {
+  return new EnxameError(
+    'unauthorized',
+    `Get "${url}": unauthorized: incorrect username or password`,
+    cause === undefined ? undefined : { cause },
+  );
 }
 
 function hostOf(server: string): string {

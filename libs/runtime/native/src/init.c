@@ -2,6 +2,7 @@
 
 #include "identity.h"
 #include "kernel.h"
+#include "title.h"
 
 #include <errno.h>
 #include <sys/prctl.h>
@@ -19,6 +20,8 @@ static void reap(pid_t program) {
 
 __attribute__((noreturn)) static void supervise(const struct plan *plan, pid_t program, const sigset_t *all) {
   struct error ignored;
+  /* By its name in every list of processes; the container has no file of it. */
+  set_title("docker-init", "--");
   /* Its own copy of the channel and of stdio would hide that the program closed its own. */
   sys_close_range(0, ~0U, 0);
   if (become_user(plan, &ignored) < 0 || prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0 ||

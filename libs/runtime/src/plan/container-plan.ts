@@ -56,8 +56,7 @@ export function planLaunch(input: PlanInput): LaunchPlan {
         tty: config.tty,
         stdin: config.openStdin,
         stdinOnce: isStdinOnce(config),
-        rows: rowsDefault,
-        columns: columnsDefault,
+        ...consoleSizeOf(config),
       },
       ...logOf(config, paths),
       ...(cgroup.oomFile === undefined ? [] : [{ kind: 'oom-file', path: cgroup.oomFile } as const]),
@@ -209,6 +208,13 @@ function checkedSysctl(name: string, ownNetwork: boolean): string {
     );
   }
   return name;
+}
+
+/** The size of the client's own terminal, when it has said it. */
+function consoleSizeOf(config: ContainerConfig): { rows: number; columns: number } {
+  const shown = config.inspect?.hostConfig as { ConsoleSize?: [number, number] } | undefined;
+  const [rows, columns] = shown?.ConsoleSize ?? [0, 0];
+  return rows > 0 && columns > 0 ? { rows, columns } : { rows: rowsDefault, columns: columnsDefault };
 }
 
 function isStdinOnce(config: ContainerConfig): boolean {

@@ -217,6 +217,9 @@ describe('container routes', function () {
     expect((await call('POST', `/containers/${id}/exec`, { Cmd: 'ls' })).body.message).to.contain(
       'invalid Cmd',
     );
+    expect((await call('POST', `/containers/${id}/exec`, {})).body.message).to.equal(
+      'No exec command specified',
+    );
     expect((await call('GET', '/exec/nope/json')).status).to.equal(404);
   });
 

@@ -27,17 +27,21 @@ export function execRoutes(deps: ContainerRouteDependencies): Route[] {
           );
         }
         if (phase !== 'running') throw new EnxameError('conflict', `container ${config.id} is not running`);
+        const argv = body.Cmd ?? [];
+        if (argv.length === 0) throw new EnxameError('invalid-argument', 'No exec command specified');
         parseDetachKeys(body.DetachKeys ?? '');
+        const [rows, columns] = body.ConsoleSize ?? [0, 0];
         const entry = execs.add({
           containerId: config.id,
           config: {
-            argv: body.Cmd,
+            argv,
             env: body.Env ?? [],
             workdir: body.WorkingDir ?? '',
             user: body.User ?? '',
             tty: body.Tty ?? false,
             attachStdin: body.AttachStdin ?? false,
             privileged: body.Privileged ?? false,
+            ...(rows > 0 && columns > 0 ? { size: { rows, columns } } : {}),
           },
           attachStdout: body.AttachStdout ?? false,
           attachStderr: body.AttachStderr ?? false,
@@ -45,7 +49,7 @@ export function execRoutes(deps: ContainerRouteDependencies): Route[] {
         });
         deps.notify({
           type: 'container',
-          action: `exec_create: ${body.Cmd.join(' ')}`,
+          action: `exec_create: ${argv.join(' ')}`,
           id: config.id,
           attributes: { execID: entry.id },
         });

@@ -20,10 +20,19 @@ export class ExecCreateDto {
   @IsOptional() @IsString() DetachKeys?: string;
   @IsOptional() @IsBoolean() Tty?: boolean;
   @IsOptional() @IsArray() @IsString({ each: true }) Env?: string[] | null;
-  @IsArray() @ArrayMinSize(1, { message: 'must name a command' }) @IsString({ each: true }) Cmd!: string[];
+  @IsOptional() @IsArray() @IsString({ each: true }) Cmd?: string[] | null;
   @IsOptional() @IsBoolean() Privileged?: boolean;
   @IsOptional() @IsString() User?: string;
   @IsOptional() @IsString() WorkingDir?: string;
+  /** Height and width. */
+  @IsOptional()
+  @IsArray()
+  @ArrayMinSize(2)
+  @ArrayMaxSize(2)
+  @IsInt({ each: true })
+  @Min(0, { each: true })
+  @Max(consoleSideMax, { each: true })
+  ConsoleSize?: [number, number] | null;
 }
 
 export class ExecStartDto {

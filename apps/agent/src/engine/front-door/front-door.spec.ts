@@ -103,7 +103,7 @@ describe('FrontDoor', () => {
           notify: () => undefined,
           nowMs: () => 0,
         }),
-      counts: () => ({ containers: 2, running: 1, stopped: 1, images: 3 }),
+      counts: () => ({ containers: 2, running: 1, paused: 0, stopped: 1, images: 3 }),
       telemetry,
       nowMs: () => Date.now(),
       log: () => undefined,

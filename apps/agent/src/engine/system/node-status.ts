@@ -14,6 +14,7 @@ export interface NodeStatus {
 export interface NodeCounts {
   containers: number;
   running: number;
+  paused: number;
   stopped: number;
   images: number;
 }
