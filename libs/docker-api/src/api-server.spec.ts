@@ -101,10 +101,10 @@ describe('ApiServer', () => {
     for (const api of running.splice(0)) await api.close();
   });
 
-  async function call(port: number, method: string, path: string, body?: string) {
+  async function call(port: number, method: string, path: string, body?: string, type = 'application/json') {
     const answer = await fetch(`http://127.0.0.1:${port}${path}`, {
       method,
-      ...(body === undefined ? {} : { body }),
+      ...(body === undefined ? {} : { body, headers: { 'content-type': type } }),
     });
     const text = await answer.text();
     return {
@@ -159,6 +159,10 @@ describe('ApiServer', () => {
     const port = await listen();
     expect((await call(port, 'POST', '/things', '{"a":1}')).body).to.deep.equal({ got: { a: 1 } });
     expect((await call(port, 'POST', '/things')).body).to.deep.equal({});
+    expect(await call(port, 'POST', '/things', '{"a":1}', 'text/plain')).to.deep.include({
+      status: 400,
+      body: { message: "unsupported Content-Type header (text/plain): must be 'application/json'" },
+    });
     const broken = await call(port, 'POST', '/things', '{"a":');
     expect(broken.status).to.equal(400);
     expect(JSON.stringify(broken.body)).to.contain('invalid JSON');
