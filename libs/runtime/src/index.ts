@@ -8,3 +8,4 @@ export { checkCapabilities } from './sandbox/capabilities.js';
 export { maskedPaths, readOnlyPaths } from './sandbox/default-sandbox.js';
 export { volumeSource } from './volumes/volume-options.js';
 export { containerHealthOf } from './health/container-health.js';
+export { userIn } from './container/launch-inputs.js';

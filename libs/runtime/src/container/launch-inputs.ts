@@ -24,6 +24,13 @@ export function findUser(
   return resolveUser({ user, groups, passwd: read('/etc/passwd'), group: read('/etc/group') });
 }
 
+/** The same in any folder that is a container's root. */
+export function userIn(folder: string, user: string): ResolvedUser {
+  const root = new LayeredRoot([folder]);
+  const read = (path: string): string => root.readFile(path, accountFileBytesMax)?.toString('utf8') ?? '';
+  return resolveUser({ user, groups: [], passwd: read('/etc/passwd'), group: read('/etc/group') });
+}
+
 export async function writeNameFiles(config: ContainerConfig, paths: ContainerPaths): Promise<void> {
   const files = nameFilesOf(config, {
     hosts: await readOrEmpty('/etc/hosts'),

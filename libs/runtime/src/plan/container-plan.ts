@@ -81,6 +81,8 @@ function planRoot({ config, paths, cgroup, thermalPaths, shared }: PlanInput): L
       mountPoint: paths.mountPoint,
       options: overlayOptions,
     },
+    // By this programs tell that they are in a container.
+    { kind: 'file', path: '/.dockerenv', data: Buffer.alloc(0), mode: 0o755, uid: 0, gid: 0 },
     ...planMounts(config, cgroup, { nameFiles: paths.nameFiles, ...shared }),
     ...hidden.map((path) => ({ kind: 'mask', path }) as const),
     ...readOnly.map((path) => ({ kind: 'read-only-path', path }) as const),

@@ -2,9 +2,12 @@
 import { isEnxameError, type ContainerId } from '#libs/model';
 import type { ContainerConfig, ContainerRuntime, VolumeStore } from '#libs/runtime';
 
+import type { Notify } from './notices.js';
+
 export interface AutoRemoverOptions {
   runtime: Pick<ContainerRuntime, 'watch' | 'list' | 'get' | 'remove'>;
   volumes: Pick<VolumeStore, 'get' | 'remove'>;
+  notify: Notify;
   log(error: unknown, what: string): void;
 }
 
@@ -47,6 +50,12 @@ export class AutoRemover {
       if (mount.type !== 'volume' || volumes.get(mount.name)?.anonymous !== true) continue;
       try {
         await volumes.remove(mount.name);
+        this.#options.notify({
+          type: 'volume',
+          action: 'destroy',
+          id: mount.name,
+          attributes: { driver: 'local' },
+        });
       } catch (error) {
         if (isEnxameError(error) && (error.code === 'conflict' || options.quietly)) continue;
         log(error, `remove volume ${mount.name} of container ${config.id}`);

@@ -82,6 +82,10 @@ export async function createContainer(
   } finally {
     deps.networks?.settled(id);
   }
+  for (const mount of mounts) {
+    if (mount.type === 'volume' && !before.has(mount.name))
+      deps.notify({ type: 'volume', action: 'create', id: mount.name, attributes: { driver: 'local' } });
+  }
   return { id, warnings: warningsOf(host) };
 }
 

@@ -1,7 +1,7 @@
 /** `docker cp`, `docker export` and `docker diff`. */
 import { queryFlag, type ApiRequest, type Route } from '#libs/docker-api';
 import { EnxameError } from '#libs/model';
-import type { ContainerConfig, ContainerRuntime } from '#libs/runtime';
+import { userIn, type ContainerConfig, type ContainerRuntime } from '#libs/runtime';
 import type { Stats } from 'node:fs';
 import { basename, posix } from 'node:path';
 import { PassThrough } from 'node:stream';
@@ -160,10 +160,18 @@ async function putArchive(
       into,
       from: source,
       noOverwriteDirNonDir: queryFlag(request.query, 'noOverwriteDirNonDir'),
-      owner: undefined,
+      // Docker's name for it says the contrary of what it does.
+      owner: queryFlag(request.query, 'copyUIDGID') ? ownerOf(root, config) : undefined,
     });
     await plain;
   });
+}
+
+/** Whom the container runs as; undefined when nobody said: then the archive says whose its files are. */
+function ownerOf(root: string, config: ContainerConfig): { uid: number; gid: number } | undefined {
+  if (config.user === '') return undefined;
+  const { uid, gid } = userIn(root, config.user);
+  return { uid, gid };
 }
 
 /** A mount answers for what is below it; above all mounts, the root does. */
