@@ -1,6 +1,14 @@
 /** A node's containers and volumes through the stock docker CLI: every command in its ordinary use and its failures. */
 import { expect } from 'chai';
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { busyboxArchive } from './harness/busybox-image.js';
@@ -127,6 +135,9 @@ describe('a node through the docker CLI', function () {
     expect(await docker('exec', 'files', 'readlink', '/tmp/local/link')).to.equal('/etc/passwd');
     await docker('cp', join(local, 'inner/file'), 'files:/vol/renamed');
     await docker('exec', 'files', 'ln', '-s', folder, '/way-out');
+    await docker('cp', 'files:/', join(folder, 'all'));
+    expect(readFileSync(join(folder, 'all/vol/renamed'), 'utf8')).to.equal('from the node');
+    expect(readdirSync(join(folder, 'all/proc'))).to.deep.equal([]);
     await docker('stop', '-t', '0', 'files');
     await docker('cp', 'files:/vol/renamed', join(folder, 'back'));
     expect(readFileSync(join(folder, 'back'), 'utf8')).to.equal('from the node');
@@ -134,6 +145,12 @@ describe('a node through the docker CLI', function () {
     expect(escape.stderr).to.match(/Could not find the file \/way-out\/back in container files/);
     const missing = await cluster.tryDocker(['cp', 'files:/nope', folder]);
     expect(missing.stderr).to.contain('Could not find the file /nope in container files');
+    await docker('cp', 'files:/tmp/local/.', join(folder, 'contents'));
+    mkdirSync(join(folder, 'existing'));
+    await docker('cp', 'files:/tmp/local/.', join(folder, 'existing'));
+    for (const place of ['contents', 'existing'])
+      expect(readFileSync(join(folder, place, 'inner/file'), 'utf8')).to.equal('from the node');
+    await docker('cp', '-a', join(local, 'inner'), 'files:/srv');
     const piped = await cluster.docker(['cp', 'files:/etc', '-']);
     expect(piped).to.contain('etc/passwd');
   });

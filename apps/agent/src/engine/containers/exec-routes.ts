@@ -115,8 +115,7 @@ export function execRoutes(deps: ContainerRouteDependencies): Route[] {
       async handler(request, response) {
         const entry = execs.get(request.params['id'] ?? '');
         const size = sizeOf(request.query);
-        if (entry.session === undefined) throw new EnxameError('conflict', `exec ${entry.id} is not running`);
-        await entry.session.resize(size);
+        await (await execs.session(entry)).resize(size);
         response.empty(200);
       },
     },

@@ -12,12 +12,15 @@ export interface ExecEntry {
   detachKeys: string;
   phase: 'created' | 'running' | 'exited';
   session?: ExecSession;
+  /** Who wants it as soon as it runs. */
+  waiting: ((session: ExecSession | undefined) => void)[];
   /** Once it has run. */
   pid?: number;
   exitCode?: number;
 }
 
 const idBytes = 32;
+const startMsMax = 10_000;
 /** Of an exec that was refused before anything ran. */
 const unknownFailure = 126;
 /** Older ones that have ended are forgotten first. */
@@ -43,10 +46,10 @@ export class ExecTable {
       .map((entry) => entry.id);
   }
 
-  add(entry: Omit<ExecEntry, 'id' | 'phase'>): ExecEntry {
+  add(entry: Omit<ExecEntry, 'id' | 'phase' | 'waiting'>): ExecEntry {
     this.#makeRoom();
     const id = randomBytes(idBytes).toString('hex');
-    const added: ExecEntry = { ...entry, id, phase: 'created' };
+    const added: ExecEntry = { ...entry, id, phase: 'created', waiting: [] };
     this.#entries.set(id, added);
     return added;
   }
@@ -80,6 +83,7 @@ export class ExecTable {
       });
       entry.session = session;
       entry.pid = session.pid;
+      for (const wake of entry.waiting.splice(0)) wake(session);
       void session.exited.then(({ exitCode }) => this.#end(entry, exitCode));
       return session;
     } catch (error) {
@@ -88,7 +92,23 @@ export class ExecTable {
     }
   }
 
+  /** Clients know of an exec before it runs. Throws `conflict` when it has ended, or does not come to run in time. */
+  async session(entry: ExecEntry): Promise<ExecSession> {
+    if (entry.session !== undefined) return entry.session;
+    if (entry.phase === 'exited') throw new EnxameError('conflict', `exec ${entry.id} is not running`);
+    const session = await new Promise<ExecSession | undefined>((resolve) => {
+      const timer = setTimeout(() => resolve(undefined), startMsMax);
+      entry.waiting.push((started) => {
+        clearTimeout(timer);
+        resolve(started);
+      });
+    });
+    if (session !== undefined) return session;
+    throw new EnxameError('conflict', `timeout waiting for exec session ready: exec ${entry.id}`);
+  }
+
   #end(entry: ExecEntry, exitCode: number): void {
+    for (const wake of entry.waiting.splice(0)) wake(undefined);
     entry.phase = 'exited';
     entry.exitCode = exitCode;
     delete entry.session;

@@ -49,8 +49,7 @@ export function archiveRoutes(deps: ContainerRouteDependencies): Route[] {
               'Content-Type': 'application/x-tar',
               [statHeader]: headerOf(tree, place),
             });
-            // The root goes without a name, so that what is below begins with one slash.
-            const as = place.path === '/' ? '' : basename(place.path);
+            const as = nameInArchive(request, place);
             await packTree({ from: place, as, to: output, signal: request.signal });
           } finally {
             tree.close();
@@ -116,6 +115,12 @@ function found(tree: RootedTree, request: ApiRequest): Located & { stats: Stats 
   if (path.endsWith('/') && !place.stats.isDirectory())
     throw new EnxameError('invalid-argument', `not a directory: ${request.query.get('path')}`);
   return { ...place, stats: place.stats };
+}
+
+/** The root goes without a name, so that what is below begins with one slash; `/etc/.` means what is in it. */
+function nameInArchive(request: ApiRequest, { path }: Located): string {
+  if (request.query.get('path')?.endsWith('/.') === true) return '.';
+  return path === '/' ? '' : basename(path);
 }
 
 function notFound(request: ApiRequest): EnxameError {

@@ -1,5 +1,5 @@
 /** Files of a container as a tar stream. */
-import { closeSync, constants, readlinkSync, type Stats } from 'node:fs';
+import { closeSync, constants, readlinkSync, statfsSync, type Stats } from 'node:fs';
 import { open, readdir } from 'node:fs/promises';
 import { Readable, type Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
@@ -58,6 +58,7 @@ class Packer {
 
   async children(folder: number, as: string): Promise<void> {
     const names = (await readdir(below(folder, ''))).sort();
+    const parent = statOf(folder, '');
     for (const name of names) {
       if (this.#signal.aborted) return;
       const stats = statOf(folder, name);
@@ -71,7 +72,7 @@ class Packer {
       if (inner === undefined) continue;
       try {
         await this.entry(folder, name, `${shown}/`, stats);
-        await this.children(inner, shown);
+        if (!isOfTheKernel(inner, stats, parent)) await this.children(inner, shown);
       } finally {
         closeSync(inner);
       }
@@ -148,6 +149,14 @@ class Packer {
       await handle.close();
     }
   }
+}
+
+/** proc, sysfs, cgroup, cgroup2, devpts, mqueue and tmpfs: what a mount shows there is no file of the container. */
+const kernelFileSystems = new Set([0x9fa0, 0x62656572, 0x27e0eb, 0x63677270, 0x1cd1, 0x19800202, 0x01021994]);
+
+function isOfTheKernel(folder: number, stats: Stats, parent: Stats | undefined): boolean {
+  if (parent?.dev === stats.dev) return false;
+  return kernelFileSystems.has(statfsSync(below(folder, '')).type);
 }
 
 function drained(stream: Sink): Promise<void> {
