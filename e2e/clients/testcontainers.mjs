@@ -5,6 +5,8 @@ import { text } from 'node:stream/consumers';
 import { assert, runCases } from './cases.mjs';
 
 process.env.TESTCONTAINERS_RYUK_DISABLED = 'true';
+// Where the tests themselves run in a container, it would look for the ports at a gateway of Docker's.
+process.env.TESTCONTAINERS_HOST_OVERRIDE = '127.0.0.1';
 const { GenericContainer, Network, Wait } = createRequire(`${process.env.CLIENT_MODULES}/`)('testcontainers');
 const image = process.env.TEST_IMAGE;
 
