@@ -43,6 +43,17 @@ describe('sim: raft in a seeded world', () => {
   });
 });
 
+/** Found in fresh worlds; each is a world that failed once. */
+const found: Record<string, number> = {
+  'a joint phase ends though those who left by it went before the others knew': 633776549,
+};
+
+describe('sim: what was found once', () => {
+  for (const [what, seed] of Object.entries(found)) {
+    it(what, () => runWorld({ seed }).then(() => undefined));
+  }
+});
+
 /** These take up to a hundred worlds and more: there is time for them in `npm test`. */
 const slow: readonly FaultName[] = [
   'forget-vote',

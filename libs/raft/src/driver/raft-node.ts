@@ -187,7 +187,7 @@ class Driver implements RaftNode {
       case 'answer':
         return this.calls.answered(message);
       case 'removed':
-        return this.leave();
+        return this.leave({ goesOnAnswering: false });
       default:
         this.step({ kind: 'message', from, message });
     }
@@ -424,21 +424,29 @@ class Driver implements RaftNode {
     for (const listener of this.membershipListeners) listener(members);
     const { id } = this.options;
     const isMember = membersOf(membership).includes(id);
-    if (!isMember && this.replica.isRemoved(id)) this.leave();
+    if (!isMember && this.replica.isRemoved(id)) this.leave({ goesOnAnswering: true });
   }
 
-  /** Not a member any more: nothing is asked of the cluster, and nothing answered. */
-  private leave(): void {
+  /**
+   * Not a member any more: nothing is asked of the cluster. Whoever knows it from its own log goes on answering those
+   * who want votes until it is stopped: they may need it to learn that the change is committed. Whoever was told by
+   * others answers nothing.
+   */
+  private leave({ goesOnAnswering }: { goesOnAnswering: boolean }): void {
+    if (!goesOnAnswering) queueMicrotask(() => this.fallSilent());
     if (this.isRemoved) return;
     this.isRemoved = true;
     // What is under way in this turn (the last acknowledgements) still goes out.
     queueMicrotask(() => {
-      for (const stop of this.stoppers.splice(0)) stop();
-      this.core = undefined;
       this.rejectAll(removedError());
       this.announce({ role: 'follower', term: 0, isLeader: false });
       this.options.onRemoved?.();
     });
+  }
+
+  private fallSilent(): void {
+    for (const stop of this.stoppers.splice(0)) stop();
+    this.core = undefined;
   }
 
   private fail(error: EnxameError): void {
