@@ -28,7 +28,7 @@ import { Scheduler } from './scheduler.js';
 
 /** Time to come to rest once nothing goes wrong any more. */
 const healMsMax = 60_000;
-const probeMsMax = 15_000;
+const probeMsMax = 60_000;
 const lookEveryMs = 100;
 const judgeStepsMax = 300_000;
 /** A stream that says nothing for so long is broken. */
