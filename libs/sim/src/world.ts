@@ -231,6 +231,7 @@ export class World {
   }
 
   switchOff(member: Member): void {
+    this.tell(() => `${member.id} is switched off for good`);
     member.isGone = true;
     this.processOver(member);
     this.network.detach(member.id);
@@ -334,6 +335,8 @@ export class World {
     this.scheduler.after(3000 + this.random.below(15_000), () => {
       const member = this.members.get(id);
       if (member === undefined) return;
+      // Another change, or the word of somebody late, has it in again.
+      if (membersOf(this.membership.membership).includes(id)) return;
       // Whoever has not heard of the removal still needs it: a careful operator waits until most have.
       if (this.isRemovalKnown(id)) this.switchOff(member);
       else this.retireLater(id);
@@ -344,7 +347,10 @@ export class World {
     const { voters } = this.membership.membership;
     const knowing = voters.filter((voter) => {
       const process = this.members.get(voter)?.process;
-      return process !== undefined && !membersOf(process.membership).includes(id);
+      if (process === undefined) return false;
+      // A member that has just come knows of nobody at all.
+      const known = membersOf(process.membership);
+      return known.length > 0 && !known.includes(id);
     });
     return knowing.length * 2 > voters.length;
   }
