@@ -42,6 +42,8 @@ export class ContainerNetworks {
   readonly #chosen = new Map<ContainerId, { addresses: string[]; ports: ContainerPort[] }>();
   /** Their ports and names are there before their first process runs. */
   readonly #starting = new Map<ContainerId, ContainerConfig>();
+  /** What the kernel was last brought to, or is being brought to. */
+  #applied: { program: string; done: Promise<void> } | undefined;
   #unwatch: (() => void) | undefined;
 
   constructor(options: ContainerNetworksOptions) {
@@ -60,9 +62,17 @@ export class ContainerNetworks {
     this.#unwatch?.();
   }
 
-  /** Brings the kernel to what is there now. */
+  /** Brings the kernel to what is there now. Most containers change nothing of it, and cost it nothing. */
   apply(): Promise<void> {
-    return this.#options.network.applyLocal(localProgramOf(this.#options.networks.list(), this.#running()));
+    const program = localProgramOf(this.#options.networks.list(), this.#running());
+    const text = JSON.stringify(program);
+    if (this.#applied?.program === text) return this.#applied.done;
+    const applied = { program: text, done: this.#options.network.applyLocal(program) };
+    this.#applied = applied;
+    applied.done.catch(() => {
+      if (this.#applied === applied) this.#applied = undefined;
+    });
+    return applied.done;
   }
 
   attach(

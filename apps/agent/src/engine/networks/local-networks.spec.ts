@@ -3,7 +3,8 @@ import { expect } from 'chai';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { ContainerConfig } from '#libs/runtime';
+import type { ContainerConfig, ContainerState, RuntimeEvent } from '#libs/runtime';
+import { ContainerNetworks, type ContainerNetworksOptions } from './container-networks.js';
 import { gatewayIn } from './gateway.js';
 import { LocalNetworks, type LocalNetworkRecord } from './local-networks.js';
 import { localProgramOf } from './local-program.js';
@@ -89,5 +90,53 @@ describe('networks of one node', () => {
         },
       ],
     });
+  });
+
+  it('trouble the kernel only with what changes, and again after a failure', async () => {
+    const applied: unknown[] = [];
+    let fails = false;
+    let listener: (event: RuntimeEvent) => void = () => undefined;
+    const running: ContainerState[] = [];
+    const containers = new ContainerNetworks({
+      runtime: {
+        list: () => running,
+        watch: (added) => {
+          listener = added;
+          return () => undefined;
+        },
+        update: () => Promise.reject(new Error('not asked for')),
+      },
+      network: {
+        applyLocal: (program) => {
+          applied.push(program);
+          return fails ? Promise.reject(new Error('no kernel')) : Promise.resolve();
+        },
+      } as ContainerNetworksOptions['network'],
+      networks: new LocalNetworks(folder),
+      log: () => undefined,
+    });
+    const start = (ports: object[]): void => {
+      const id = String(running.length);
+      const network = { interfaces: [{ address: `172.17.0.${running.length + 2}` }], ports };
+      running.push({
+        config: { id, name: `c${id}`, network },
+        phase: 'running',
+      } as unknown as ContainerState);
+      listener({ type: 'start', id } as RuntimeEvent);
+    };
+    containers.start();
+    expect(applied.length).to.equal(1);
+    start([]);
+    start([]);
+    expect(applied.length).to.equal(1);
+    start([{ protocol: 'tcp', containerPort: 80, hostPort: 8080 }]);
+    expect(applied.length).to.equal(2);
+    fails = true;
+    start([{ protocol: 'tcp', containerPort: 80, hostPort: 8081 }]);
+    await containers.apply().catch(() => undefined);
+    expect(applied.length).to.equal(3);
+    fails = false;
+    await containers.apply();
+    expect(applied.length).to.equal(4);
   });
 });
