@@ -20,6 +20,15 @@ describe('damage of the log', function () {
     return answer.body.map((service) => service.Spec.Name);
   }
 
+  async function create(name: string): Promise<void> {
+    const answer = await cluster.api('POST', '/services/create', {
+      Name: name,
+      TaskTemplate: { ContainerSpec: { Image: 'enxame/demo:1' } },
+      Mode: { Replicated: { Replicas: 0 } },
+    });
+    expect(answer.status).to.equal(201);
+  }
+
   function newestSegment(): string {
     const folder = readdirSync(`${cluster.stateDir}/node-1/raft`, { recursive: true, encoding: 'utf8' });
     const name = folder
@@ -45,14 +54,7 @@ describe('damage of the log', function () {
 
   before(async () => {
     await cluster.up();
-    for (const name of [...kept, 'last']) {
-      const answer = await cluster.api('POST', '/services/create', {
-        Name: name,
-        TaskTemplate: { ContainerSpec: { Image: 'enxame/demo:1' } },
-        Mode: { Replicated: { Replicas: 0 } },
-      });
-      expect(answer.status).to.equal(201);
-    }
+    for (const name of [...kept, 'last']) await create(name);
   });
   after(() => cluster.end());
 
@@ -71,9 +73,11 @@ describe('damage of the log', function () {
   });
 
   it('refuses to start on a flipped byte, names file and offset, and harms nothing', async () => {
+    // A segment that was just begun holds little but its header: there must be frames to damage.
+    for (const name of ['more-1', 'more-2', 'more-3', 'more-4']) await create(name);
     const before = await services();
     const segment = newestSegment();
-    const place = Math.floor(usedBytes(segment) / 2);
+    const place = Math.floor((usedBytes(segment) * 3) / 4);
     flip(segment, place);
     const pid = Number(readFileSync(`/run/enxame/e2e-damage/node-1/manager.pid`, 'utf8'));
     process.kill(pid, 'SIGKILL');
