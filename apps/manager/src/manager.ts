@@ -80,6 +80,7 @@ export class Manager {
       id: this.#raftId,
       address: () => address,
       identify: (subject) => identityFromSubject(subject),
+      holderOf: (member) => this.#peers.holderOf(member),
       random: () => random.fraction(),
       log: (message) => log('info', message),
     });

@@ -48,6 +48,7 @@ const transport = createGrpcTransport({
   id: config.id,
   address: () => `${host}:${config.peerPort}`,
   identify: identityFromSubject,
+  holderOf: () => undefined,
   credentials: config.credentials,
   random: Math.random,
 });

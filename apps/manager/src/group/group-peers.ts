@@ -16,10 +16,19 @@ export interface GroupPeersOptions {
   log: Log;
 }
 
+interface Peer {
+  address: string;
+  /** Absent where only the address is known, from before this was kept. */
+  nodeId?: string;
+}
+
+/** On disk: raft id, address, node id. */
+type Line = [string, string, string?];
+
 export class GroupPeers {
   readonly #options: GroupPeersOptions;
   readonly #file: string;
-  #peers: ReadonlyMap<string, string> = new Map();
+  #peers: ReadonlyMap<string, Peer> = new Map();
   #unwatch: (() => void) | undefined;
 
   constructor(options: GroupPeersOptions) {
@@ -30,7 +39,7 @@ export class GroupPeers {
   /** `alone`: the others that are on disk are lost for good. */
   start(options: { alone: boolean }): void {
     this.#peers = options.alone ? new Map() : this.#read();
-    this.#options.setPeers(this.#peers);
+    this.#tell();
     this.#follow();
     this.#unwatch = this.#options.store.watch((event) => {
       if (event.changes.some((change) => change.table === 'nodes')) this.#follow();
@@ -43,31 +52,37 @@ export class GroupPeers {
 
   /** Addresses of the other managers. */
   addresses(): string[] {
-    return [...this.#peers.values()];
+    return [...this.#peers.values()].map(({ address }) => address);
+  }
+
+  /** The node whose certificate speaks for a member. */
+  holderOf(raftId: string): string | undefined {
+    return this.#peers.get(raftId)?.nodeId;
   }
 
   /** What another manager has told, before the store can. */
-  learn(peers: readonly { raftId: string; address: string }[]): void {
-    this.#take(new Map(peers.map(({ raftId, address }) => [raftId, address])));
+  learn(peers: readonly { raftId: string; address: string; nodeId: string }[]): void {
+    this.#take(peers.map(({ raftId, address, nodeId }) => [raftId, address, nodeId]));
   }
 
   /** The store's list; before it knows this manager, it is older than what was told. */
   #follow(): void {
     const { store, self } = this.#options;
-    const peers = new Map<string, string>();
-    for (const { manager } of store.view().nodes.all()) {
-      if (manager !== undefined) peers.set(manager.raftId, manager.address);
+    const lines: Line[] = [];
+    for (const { id, manager } of store.view().nodes.all()) {
+      if (manager !== undefined) lines.push([manager.raftId, manager.address, id]);
     }
-    if (peers.has(self)) this.#take(peers);
+    if (lines.some(([raftId]) => raftId === self)) this.#take(lines);
   }
 
-  #take(all: ReadonlyMap<string, string>): void {
-    const { self, setPeers, log } = this.#options;
-    const peers = new Map([...all].filter(([id]) => id !== self).sort(([a], [b]) => (a < b ? -1 : 1)));
-    const text = JSON.stringify([...peers]);
-    if (text === JSON.stringify([...this.#peers])) return;
+  #take(all: Line[]): void {
+    const { self, log } = this.#options;
+    const lines = all.filter(([id]) => id !== self).sort(([a], [b]) => (a < b ? -1 : 1));
+    const peers = peersOf(lines);
+    const text = JSON.stringify(lines);
+    if (text === JSON.stringify(linesOf(this.#peers))) return;
     this.#peers = peers;
-    setPeers(peers);
+    this.#tell();
     try {
       writeFileSync(`${this.#file}.new`, text, { mode: 0o600 });
       renameSync(`${this.#file}.new`, this.#file);
@@ -77,12 +92,28 @@ export class GroupPeers {
     }
   }
 
-  #read(): ReadonlyMap<string, string> {
+  #tell(): void {
+    this.#options.setPeers(new Map([...this.#peers].map(([id, { address }]) => [id, address])));
+  }
+
+  #read(): ReadonlyMap<string, Peer> {
     try {
-      return new Map(JSON.parse(readFileSync(this.#file, 'utf8')) as [string, string][]);
+      return peersOf(JSON.parse(readFileSync(this.#file, 'utf8')) as Line[]);
     } catch {
       // Absent at the first start; damaged, it is told anew by the others.
       return new Map();
     }
   }
+}
+
+function peersOf(lines: readonly Line[]): ReadonlyMap<string, Peer> {
+  return new Map(
+    lines.map(([id, address, nodeId]) => [id, nodeId === undefined ? { address } : { address, nodeId }]),
+  );
+}
+
+function linesOf(peers: ReadonlyMap<string, Peer>): Line[] {
+  return [...peers].map(([id, { address, nodeId }]) =>
+    nodeId === undefined ? [id, address] : [id, address, nodeId],
+  );
 }

@@ -59,8 +59,8 @@ describe('a manager asks to be taken in', () => {
 
   it('writes down who it is and tells it of the others; a second time changes nothing', async () => {
     const peers = [
-      { raftId: one, address: 'a:1' },
-      { raftId: two, address: 'b:1' },
+      { raftId: one, address: 'a:1', nodeId: 'a' },
+      { raftId: two, address: 'b:1', nodeId: 'b' },
     ];
     expect(await ask('b', two, 'b:1')).to.deep.equal({ peers });
     const { proposals } = store;
@@ -78,6 +78,7 @@ describe('a manager asks to be taken in', () => {
   const refusals: [what: string, nodeId: string, raftId: string, address: string, code: string][] = [
     ['one that is to be a worker', 'w', two, 'w:1', 'failed-precondition'],
     ['the address of another manager', 'b', three, 'a:1', 'conflict'],
+    ['the Raft id of another manager', 'b', one, 'b:1', 'conflict'],
     ['a node of no cluster', 'x', two, 'x:1', 'forbidden'],
     ['an id that is none', 'b', 'b', 'b:1', 'invalid-argument'],
     ['an address that is none', 'b', three, 'b', 'invalid-argument'],

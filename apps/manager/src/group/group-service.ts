@@ -73,8 +73,12 @@ function admission(
     throw new EnxameError('failed-precondition', `node ${node.id} is not to be a manager`);
   }
   for (const other of store.view().nodes.all()) {
-    if (other.id !== node.id && other.manager?.address === wanted.address) {
+    if (other.id === node.id || other.manager === undefined) continue;
+    if (other.manager.address === wanted.address) {
       throw new EnxameError('conflict', `address ${wanted.address} is the manager's of node ${other.id}`);
+    }
+    if (other.manager.raftId === wanted.raftId) {
+      throw new EnxameError('conflict', `Raft id ${wanted.raftId} is the manager's of node ${other.id}`);
     }
   }
   const { manager } = node;
@@ -84,8 +88,8 @@ function admission(
 
 function peersOf(store: ClusterStore): group.GroupPeer[] {
   const peers: group.GroupPeer[] = [];
-  for (const { manager } of store.view().nodes.all()) {
-    if (manager !== undefined) peers.push({ raftId: manager.raftId, address: manager.address });
+  for (const { id, manager } of store.view().nodes.all()) {
+    if (manager !== undefined) peers.push({ raftId: manager.raftId, address: manager.address, nodeId: id });
   }
   return peers;
 }

@@ -127,6 +127,25 @@ describe('raft transport over gRPC', function () {
       expect(await wordsFor(worker, host)).to.contain("the certificate is a worker's, only managers may");
     });
 
+    it("another manager's certificate for a member that is not on its node", async () => {
+      const holders = { a: 'node-a', b: 'node-b' };
+      const host = await peer('a', { credentials: await cluster.credentials('node-a'), holders });
+      const foreign = await cluster.credentials('node-c');
+      const dialing = await peer('b', { credentials: foreign });
+      const words = 'the certificate of node node-c is not the one of member b, which is on node node-b';
+      expect(await wordsFor(dialing, host)).to.contain(words);
+      // The other way round: whoever is dialed shows who it is, too.
+      const answering = await peer('b', { credentials: foreign });
+      host.transport.setPeers(new Map([['b', answering.address]]));
+      await eventually(() => host.logged.some((line) => line.includes(`raft member b at`)));
+      expect(host.logged.join()).to.contain(words);
+      expect(host.received).to.deep.equal([]);
+      await answering.stop();
+      const own = await peer('b', { credentials: await cluster.credentials('node-b') });
+      host.transport.setPeers(new Map([['b', own.address]]));
+      await meet(host, own);
+    });
+
     it('a certificate of another cluster', async () => {
       const host = await peer('a');
       const foreign = await (await TestCluster.create('other')).credentials('b');

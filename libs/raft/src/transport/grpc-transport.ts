@@ -15,7 +15,7 @@ import {
 } from '#libs/rpc';
 import type { MemberId } from '../core/types.js';
 import type { AddressedTransport, OutgoingSnapshot, PeerMessage, TransportReceiver } from '../port.js';
-import { checkCertificate, checkHello, type PeerIdentity, protocolVersion } from './hello.js';
+import { checkCertificate, checkHello, checkHolder, type PeerIdentity, protocolVersion } from './hello.js';
 import { type LinkHost, type LinkLimits, PeerLink } from './peer-link.js';
 import { PeerStream, type StreamLimits } from './peer-stream.js';
 import { readSnapshotStream, type SnapshotLimits, writeSnapshotStream } from './snapshot-stream.js';
@@ -52,6 +52,8 @@ export interface GrpcTransportOptions {
   address: () => string;
   /** Reads a certificate's subject; undefined when it is not a node's. */
   identify: (subject: CallerSubject) => PeerIdentity | undefined;
+  /** The node that a member is on; undefined while that is not known here. Members never move between nodes. */
+  holderOf: (member: MemberId) => string | undefined;
   /** A sole member needs none; without them nobody is dialed and everybody is refused. */
   credentials?: PeerCredentials;
   /** In [0, 1). */
@@ -170,9 +172,13 @@ class Transport implements GrpcTransport {
     const { credentials } = this;
     if (credentials === undefined || this.isClosed) return undefined;
     const client = createRpcClient(raft.RaftPeerClient, address, credentials.tls);
-    const stream: PeerStream = new PeerStream({ opener: 'self', stream: client.connect() }, this.limits, {
+    const call = client.connect();
+    const stream: PeerStream = new PeerStream({ opener: 'self', stream: call }, this.limits, {
       hello: (hello) => {
         const { clusterId } = credentials;
+        const { identify, holderOf } = this.options;
+        const shown = call.getAuthContext()?.sslPeerCertificate?.subject as CallerSubject | undefined;
+        checkHolder(link.peer, checkCertificate(shown, clusterId, identify), holderOf(link.peer));
         link.established(stream, checkHello(hello, { clusterId, self: this.options.id, from: link.peer }));
       },
       message: (message) => this.receiver?.message(link.peer, message),
@@ -215,22 +221,22 @@ class Transport implements GrpcTransport {
     if (this.links.get(link.peer) === link) this.links.delete(link.peer);
   }
 
-  private checkCaller(call: Pick<ServerDuplexStream<unknown, unknown>, 'getAuthContext'>): string {
+  private checkCaller(call: Pick<ServerDuplexStream<unknown, unknown>, 'getAuthContext'>): PeerIdentity {
     const { credentials, options } = this;
     if (credentials === undefined || this.receiver === undefined || this.isClosed) {
       throw new EnxameError('unavailable', 'raft: this member takes part in no cluster yet');
     }
-    checkCertificate(callerOf(call), credentials.clusterId, options.identify);
-    return credentials.clusterId;
+    return checkCertificate(callerOf(call), credentials.clusterId, options.identify);
   }
 
   private admit(
     call: Pick<ServerDuplexStream<unknown, unknown>, 'getAuthContext'>,
     hello: raft.Hello | undefined,
   ): MemberId {
-    const clusterId = this.checkCaller(call);
-    const { id } = this.options;
-    const { from } = checkHello(hello, { clusterId, self: id, to: id });
+    const caller = this.checkCaller(call);
+    const { id, holderOf } = this.options;
+    const { from } = checkHello(hello, { clusterId: caller.clusterId, self: id, to: id });
+    checkHolder(from, caller, holderOf(from));
     if (!this.links.has(from)) {
       const unknown = [...this.links.values()].filter((link) => !link.isKnown).length;
       if (unknown >= this.limits.unknownPeersMax) {

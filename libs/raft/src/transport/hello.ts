@@ -8,16 +8,20 @@ export const protocolVersion = 1;
 
 /** What a certificate says of its holder. */
 export interface PeerIdentity {
+  nodeId: string;
   clusterId: string;
   role: string;
 }
 
-/** Throws `unauthorized` without a certificate and `forbidden` for one that is not a manager's of this cluster. */
+/**
+ * Whose certificate it is. Throws `unauthorized` without one and `forbidden` for one that is not a manager's of this
+ * cluster.
+ */
 export function checkCertificate(
   subject: CallerSubject | undefined,
   clusterId: string,
   identify: (subject: CallerSubject) => PeerIdentity | undefined,
-): void {
+): PeerIdentity {
   if (subject === undefined) throw new EnxameError('unauthorized', 'raft: a manager certificate is required');
   const identity = identify(subject);
   if (identity === undefined) {
@@ -32,6 +36,23 @@ export function checkCertificate(
       `raft: the certificate is a ${identity.role}'s, only managers may take part`,
     );
   }
+  return identity;
+}
+
+/**
+ * A manager speaks for its own member alone. `holder` is the node that has the member, where that is known: a member
+ * that has only just joined learns it with the log.
+ */
+export function checkHolder(
+  member: MemberId,
+  { nodeId }: Pick<PeerIdentity, 'nodeId'>,
+  holder: string | undefined,
+): void {
+  if (holder === undefined || holder === nodeId) return;
+  throw new EnxameError(
+    'forbidden',
+    `raft: the certificate of node ${nodeId} is not the one of member ${member}, which is on node ${holder}`,
+  );
 }
 
 /** Throws `failed-precondition` with the rule that is broken. */

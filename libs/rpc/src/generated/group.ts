@@ -38,6 +38,8 @@ export interface JoinReply {
 export interface GroupPeer {
   raftId: string;
   address: string;
+  /** Its certificate speaks for this member, and no other one does. */
+  nodeId: string;
 }
 
 function createBaseJoinRequest(): JoinRequest {
@@ -163,7 +165,7 @@ export const JoinReply: MessageFns<JoinReply> = {
 };
 
 function createBaseGroupPeer(): GroupPeer {
-  return { raftId: "", address: "" };
+  return { raftId: "", address: "", nodeId: "" };
 }
 
 export const GroupPeer: MessageFns<GroupPeer> = {
@@ -173,6 +175,9 @@ export const GroupPeer: MessageFns<GroupPeer> = {
     }
     if (message.address !== "") {
       writer.uint32(18).string(message.address);
+    }
+    if (message.nodeId !== "") {
+      writer.uint32(26).string(message.nodeId);
     }
     return writer;
   },
@@ -206,6 +211,14 @@ export const GroupPeer: MessageFns<GroupPeer> = {
             message.address = reader.string();
             continue;
           }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.nodeId = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -225,6 +238,7 @@ export const GroupPeer: MessageFns<GroupPeer> = {
     const message = createBaseGroupPeer();
     message.raftId = object.raftId ?? "";
     message.address = object.address ?? "";
+    message.nodeId = object.nodeId ?? "";
     return message;
   },
 };

@@ -29,6 +29,7 @@ const transport = createGrpcTransport({
   id,
   address: () => addresses[id] ?? '',
   identify: identityFromSubject,
+  holderOf: () => undefined,
   credentials,
   random: Math.random,
 });

@@ -13,6 +13,8 @@ export interface TestPeerOptions {
   id: string;
   credentials: PeerCredentials;
   limits?: Partial<TransportLimits>;
+  /** The node of each member, as far as this one knows. */
+  holders?: Record<string, string>;
   snapshots?: SnapshotIntake;
   /** Where others reach it, when not directly. */
   through?: (port: number) => Promise<number>;
@@ -35,6 +37,7 @@ export class TestPeer {
       id: options.id,
       address: () => this.address,
       identify: identityFromSubject,
+      holderOf: (member) => options.holders?.[member],
       credentials: options.credentials,
       random: Math.random,
       log,
