@@ -8,8 +8,8 @@ import { isJoint, isVoter } from '../core/membership/membership.js';
 import type { Command, Input, MemberId, Membership, PeerProgress } from '../core/types.js';
 import type { MembershipChange, PeerCall, PeerMessage, RaftLimits } from '../port.js';
 
-/** `again`: nothing is known to have been done. */
-type Outcome = 'done' | 'again' | EnxameError;
+/** `again`: nothing was begun. `unknown`: it was, or may have been, and nobody here knows how it ended. */
+type Outcome = 'done' | 'again' | 'unknown' | EnxameError;
 type Answer = Extract<PeerMessage, { kind: 'answer' }>;
 
 export interface CallsHost {
@@ -68,6 +68,7 @@ export class Calls {
   private async untilDone(call: PeerCall): Promise<void> {
     const deadline = this.tickCount + this.host.limits.callTimeoutTicks;
     let firstLeader: MemberId | 'self' | undefined;
+    let mayBeDone = false;
     for (let attempt = 0; ; attempt++) {
       // A leader that removed itself is not asked any more, but it knows that it is done.
       if (attempt > 0 && call.kind === 'change-membership' && this.isMade(call.changes)) return;
@@ -80,7 +81,8 @@ export class Calls {
       else if (leader === 'self') outcome = await this.carryOut(call);
       else if (leader !== undefined) outcome = await this.ask(leader, call);
       if (outcome === 'done') return;
-      if (outcome !== 'again') throw outcome;
+      if (outcome === 'unknown') mayBeDone = true;
+      else if (outcome !== 'again') throw mayBeDone ? overtaken(call, outcome) : outcome;
       if (this.tickCount >= deadline) {
         throw new EnxameError('unavailable', `raft: no leader confirmed ${inWords(call)} in time`);
       }
@@ -187,8 +189,8 @@ export class Calls {
   leaderChanged(): void {
     const { changes } = this;
     this.changes = [];
-    for (const change of changes) change.settle('again');
-    for (const settle of this.remote.values()) settle('again');
+    for (const change of changes) change.settle('unknown');
+    for (const settle of this.remote.values()) settle('unknown');
     this.remote.clear();
   }
 
@@ -206,7 +208,7 @@ export class Calls {
           return;
         }
         this.remote.delete(ref);
-        resolve('again');
+        resolve('unknown');
       };
       this.tickWaiters.push(watch);
     });
@@ -226,7 +228,8 @@ export class Calls {
     const settle = this.remote.get(ref);
     this.remote.delete(ref);
     if (error === undefined) settle?.('done');
-    else if (error.code === 'unavailable') settle?.('again');
+    else if (error.code === 'not-manager') settle?.('again');
+    else if (error.code === 'unavailable') settle?.('unknown');
     else settle?.(new EnxameError(error.code in errorCatalogue ? error.code : 'internal', error.message));
   }
 
@@ -262,9 +265,17 @@ function isHandedOver(
   return wanted === undefined ? leader !== first : leader === wanted;
 }
 
-function errorOf(outcome: 'again' | EnxameError): { code: ErrorCode; message: string } {
-  if (outcome === 'again') return { code: 'unavailable', message: 'raft: not the leader' };
+function errorOf(outcome: 'again' | 'unknown' | EnxameError): { code: ErrorCode; message: string } {
+  if (outcome === 'again') return { code: 'not-manager', message: 'raft: not the leader' };
+  if (outcome === 'unknown') return { code: 'unavailable', message: 'raft: the leader changed meanwhile' };
   return { code: outcome.code, message: outcome.message };
+}
+
+/** The refusal is about a later state: what was asked for may have been done, and undone, in between. */
+function overtaken(call: PeerCall, refusal: EnxameError): EnxameError {
+  if (refusal.code !== 'failed-precondition') return refusal;
+  const words = `raft: nobody knows whether ${inWords(call)} was made; asked for again, it was refused`;
+  return new EnxameError('unavailable', words, { cause: refusal });
 }
 
 function inWords(call: PeerCall): string {
