@@ -12,6 +12,11 @@ int prepare_cgroups(const struct plan *plan, struct error *err);
 int open_unified_cgroup(const struct plan *plan, int *fd, struct error *err);
 /* Puts the process into its v1 cgroups. */
 int join_cgroups(const struct plan *plan, pid_t pid, struct error *err);
+/*
+ * Makes joins of v1 cgroups quick on this machine for as long as the descriptor is open; -1 where that is not possible
+ * or not needed.
+ */
+int hurry_joins(void);
 /* N of the `oom_kill N` line of the plan's oom-file, 0 when there is none. */
 uint64_t read_oom_kills(const char *path);
 

@@ -20,8 +20,8 @@
 #include "error.h"
 
 /*
- * Joining a v1 cgroup waits for an RCU grace period of the whole machine (about 10 ms), so the process goes on with its
- * mounts meanwhile; it waits for JOINED before anything shows or depends on the cgroup, above all before the exec.
+ * Joining a v1 cgroup may wait for an RCU grace period of the whole machine (see hurry_joins), so the process goes on
+ * with its mounts meanwhile; it waits for JOINED before anything shows or depends on the cgroup, above all before the exec.
  */
 enum channel_message {
   CHANNEL_INTERFACES = 1,

@@ -5,6 +5,7 @@
 #include "launcher.h"
 
 #include "answers.h"
+#include "cgroup.h"
 #include "cleanup.h"
 #include "kernel.h"
 #include "shim.h"
@@ -216,6 +217,7 @@ int run_launcher(const char *socket_path, struct error *err) {
   signal(SIGCHLD, SIG_IGN);
   launcher.listener = listen_on(socket_path, err);
   if (launcher.listener < 0) return -1;
+  autoclose int hurry = hurry_joins();
   while (!launcher.leaving || has_answers(&launcher)) serve_once(&launcher);
   unlink(socket_path);
   return 0;

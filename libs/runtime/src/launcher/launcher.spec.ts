@@ -1,5 +1,6 @@
 import { existsSync } from 'node:fs';
 import { mkdir, readFile, symlink, writeFile } from 'node:fs/promises';
+import { release } from 'node:os';
 import { join } from 'node:path';
 import { expect } from 'chai';
 import { eventually, Fixture, hasV1, unifiedCgroupRoot } from './container-fixture.js';
@@ -295,6 +296,13 @@ describe('launcher', () => {
   });
 
   (hasV1 ? describe : describe.skip)('with cgroups v1', () => {
+    it('keeps joins quick, by a hierarchy of its own', async function () {
+      // The kernel's option for that came with Linux 6.0.
+      if (Number.parseInt(release(), 10) < 6) this.skip();
+      await fixture.client.connect();
+      expect(await readFile('/proc/self/cgroup', 'utf8')).to.match(/^\d+:name=enxame:/m);
+    });
+
     it('ends a container that outgrows its memory, and says so', async () => {
       const folder = `/sys/fs/cgroup/memory/${fixture.cgroupName}/oom`;
       const { shim } = await fixture.launch({
