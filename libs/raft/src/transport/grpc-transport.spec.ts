@@ -89,6 +89,58 @@ describe('raft transport over gRPC', function () {
     expect(b.received[1]?.message).to.deep.equal(large);
   });
 
+  describe('the news of a commit', () => {
+    const append = (prevIndex: number, entryCount: number, commit: number): PeerMessage => ({
+      kind: 'append-request',
+      term: 1,
+      prevIndex,
+      prevTerm: 1,
+      commit,
+      entries: Array.from({ length: entryCount }, (_, i) => ({
+        kind: 'data' as const,
+        index: prevIndex + 1 + i,
+        term: 1,
+        data: Buffer.from('data'),
+      })),
+    });
+    /** Longer than any test. */
+    const never = { newsDelayMs: 600_000 };
+
+    it('travels with the next entries as one request', async () => {
+      const a = await peer('a', { limits: never });
+      const b = await peer('b');
+      TestPeer.introduce(a, b);
+      await meet(a, b);
+      a.transport.send('b', append(4, 0, 4));
+      await new Promise((resolve) => setImmediate(resolve));
+      a.transport.send('b', append(4, 2, 4));
+      await eventually(() => b.received.length > 0);
+      a.transport.send('b', heartbeat(1));
+      await eventually(() => b.received.length === 2);
+      expect(b.received.map(({ message }) => message)).to.deep.equal([append(4, 2, 4), heartbeat(1)]);
+    });
+
+    it('goes by itself when nothing follows', async () => {
+      const a = await peer('a');
+      const b = await peer('b');
+      TestPeer.introduce(a, b);
+      await meet(a, b);
+      a.transport.send('b', append(4, 0, 4));
+      await eventually(() => b.received.length === 1);
+    });
+
+    it('goes at once to a peer that has asked for something lately', async () => {
+      const a = await peer('a', { limits: never });
+      const b = await peer('b');
+      TestPeer.introduce(a, b);
+      await meet(a, b);
+      b.transport.send('a', { kind: 'read-request', term: 1, context: 1 });
+      await eventually(() => a.received.length === 1);
+      a.transport.send('b', append(4, 0, 4));
+      await eventually(() => b.received.length === 1);
+    });
+  });
+
   it('drops requests to a peer that reads nothing, and reports it', async () => {
     const valve = new Valve();
     running.push(valve);

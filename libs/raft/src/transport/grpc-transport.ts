@@ -34,6 +34,8 @@ export const defaultTransportLimits: TransportLimits = {
   messageBytesMax: 80 * 1024 * 1024,
   helloTimeoutMs: 5_000,
   retireMs: 5_000,
+  newsDelayMs: 5,
+  askedLatelyMs: 1_000,
   snapshotPieceBytesMax: 512 * 1024,
   chunkBytesMax: 64 * 1024 * 1024,
   snapshotStallMs: 30_000,

@@ -14,6 +14,10 @@ export interface StreamLimits extends OutboxLimits {
   helloTimeoutMs: number;
   /** How long a stream that was replaced may take to end. */
   retireMs: number;
+  /** How long the news of a commit may wait for entries to travel with. */
+  newsDelayMs: number;
+  /** A peer that has asked for something within this time hears of commits at once: it waits to see them. */
+  askedLatelyMs: number;
 }
 
 export interface StreamHandlers {
@@ -39,6 +43,8 @@ export class PeerStream {
   private hasHello = false;
   private hasEnded = false;
   private isFlushScheduled = false;
+  private newsTimer: NodeJS.Timeout | undefined;
+  private askedAtMs = Number.NEGATIVE_INFINITY;
   private mustDrain = false;
 
   constructor(
@@ -79,11 +85,27 @@ export class PeerStream {
       return;
     }
     if (this.isFlushScheduled || this.mustDrain) return;
+    if (this.mayWait(message)) {
+      this.newsTimer ??= setTimeout(() => {
+        this.newsTimer = undefined;
+        this.flush();
+      }, this.limits.newsDelayMs);
+      return;
+    }
     this.isFlushScheduled = true;
     setImmediate(() => {
       this.isFlushScheduled = false;
       this.flush();
     });
+  }
+
+  /**
+   * A request without entries tells of a commit, or asks where the logs agree. By itself it would wake the peer, and
+   * its answer this process, once more for every write; the next entries take it along for nothing.
+   */
+  private mayWait(message: PeerMessage): boolean {
+    if (message.kind !== 'append-request' || message.entries.length > 0) return false;
+    return performance.now() - this.askedAtMs > this.limits.askedLatelyMs;
   }
 
   /** Without an error the stream is only not needed any more. */
@@ -160,6 +182,9 @@ export class PeerStream {
   private deliver(bytes: Buffer): void {
     for (const message of decodeMessages(bytes)) {
       if (this.hasEnded) return;
+      if (message.kind === 'forward' || message.kind === 'read-request' || message.kind === 'call') {
+        this.askedAtMs = performance.now();
+      }
       this.handlers.message(message);
     }
   }
@@ -169,6 +194,7 @@ export class PeerStream {
     this.hasEnded = true;
     clearTimeout(this.helloTimer);
     clearTimeout(this.retireTimer);
+    clearTimeout(this.newsTimer);
     this.handlers.ended(error);
   }
 }

@@ -2,7 +2,13 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import { DiskStorage, failure, type Found } from './disk-storage.js';
 import { nodeDisk } from './node-disk.js';
-import type { StorageOptions, StorageReply, StorageRequest } from './storage.js';
+import { type MailboxEnd, serveMailbox } from './mailbox.js';
+import type { StorageOptions, StorageReply } from './storage.js';
+
+export interface WorkerData {
+  options: StorageOptions;
+  mailbox: MailboxEnd;
+}
 
 export type WorkerReply =
   | StorageReply
@@ -13,7 +19,7 @@ export type WorkerReply =
 
 const port = parentPort;
 if (port === null) throw new Error('the raft storage works in a worker thread');
-const options = workerData as StorageOptions;
+const { options, mailbox } = workerData as WorkerData;
 
 /** Of the log, handed over at once. */
 const handOverBytes = 1024 * 1024;
@@ -49,12 +55,11 @@ try {
   const { storage, found } = DiskStorage.open(nodeDisk, options, (_batch, payload) => log.add(payload));
   log.flush();
   reply({ kind: 'opened', found });
-  port.on('message', (request: StorageRequest) => {
+  serveMailbox(mailbox, (request) => {
     const answer = storage.handle(request);
-    reply(answer);
-    if (request.kind === 'close' || (answer.kind === 'failed' && answer.isFatal)) port.close();
+    const isLast = request.kind === 'close' || (answer.kind === 'failed' && answer.isFatal);
+    return { reply: answer, isLast };
   });
 } catch (error) {
   reply(failure(options.dir, error, true));
-  port.close();
 }

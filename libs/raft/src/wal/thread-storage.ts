@@ -6,15 +6,17 @@ import { type FolderLock, lockFolder } from './folder-lock.js';
 import { nodeDisk } from './node-disk.js';
 import { decodeBatch } from './records.js';
 import { QueuedStorage } from './queued-storage.js';
-import type { OpenStorage, StorageChannel, StorageOptions, StorageReply, StorageRequest } from './storage.js';
-import type { WorkerReply } from './storage-worker.js';
+import { Mailbox } from './mailbox.js';
+import type { OpenStorage, StorageChannel, StorageReply, StorageRequest } from './storage.js';
+import type { WorkerData, WorkerReply } from './storage-worker.js';
 import { EntryList, type WalContent } from './wal-content.js';
 
 export const threadStorage: OpenStorage = async (options, events) => {
   const lock = await lockFolder(options.dir);
   try {
-    const { worker, content } = await startWorker(options);
-    const channel = new ThreadChannel(worker, lock);
+    const mailbox = new Mailbox();
+    const { worker, content } = await startWorker({ options, mailbox: mailbox.workerEnd });
+    const channel = new ThreadChannel(worker, mailbox, lock);
     return {
       storage: new QueuedStorage(channel, events, options, (now) => readNewestSnapshot(nodeDisk, now)),
       content,
@@ -25,8 +27,11 @@ export const threadStorage: OpenStorage = async (options, events) => {
   }
 };
 
-async function startWorker(options: StorageOptions): Promise<{ worker: Worker; content: WalContent }> {
-  const worker = new Worker(new URL('./storage-worker.js', import.meta.url), { workerData: options });
+async function startWorker(workerData: WorkerData): Promise<{ worker: Worker; content: WalContent }> {
+  const worker = new Worker(new URL('./storage-worker.js', import.meta.url), {
+    workerData,
+    transferList: [workerData.mailbox.port],
+  });
   try {
     const content = await new Promise<WalContent>((resolve, reject) => {
       worker.once('error', reject);
@@ -53,18 +58,13 @@ async function startWorker(options: StorageOptions): Promise<{ worker: Worker; c
 }
 
 class ThreadChannel implements StorageChannel {
-  /** Callers in the order of their requests, which is the order of the replies. */
-  private readonly waiting: ((reply: StorageReply) => void)[] = [];
   private death: Extract<StorageReply, { kind: 'failed' }> | undefined;
 
   constructor(
     private readonly worker: Worker,
+    private readonly mailbox: Mailbox,
     private readonly lock: FolderLock,
   ) {
-    worker.on('message', (reply: StorageReply) => {
-      this.waiting.shift()?.(reply);
-      if (reply.kind === 'failed' && reply.isFatal) this.die(reply);
-    });
     worker.on('error', (error) =>
       this.die({
         kind: 'failed',
@@ -78,18 +78,27 @@ class ThreadChannel implements StorageChannel {
   send(request: StorageRequest, done: (reply: StorageReply) => void): void {
     const { death } = this;
     if (death !== undefined) return queueMicrotask(() => done(death));
-    this.waiting.push(done);
-    const transfer = request.kind === 'append' ? [request.batch.payload.buffer] : [];
-    this.worker.postMessage(request, transfer);
+    this.mailbox.send(request, (reply) => {
+      done(reply);
+      if (reply.kind === 'failed' && reply.isFatal) this.die(reply);
+    });
   }
 
   async end(): Promise<void> {
     await this.worker.terminate();
+    this.mailbox.end(ended);
     await this.lock.release();
   }
 
   private die(death: Extract<StorageReply, { kind: 'failed' }>): void {
     this.death ??= death;
-    for (const done of this.waiting.splice(0)) done(death);
+    this.mailbox.end(death);
   }
 }
+
+const ended: StorageReply = {
+  kind: 'failed',
+  code: 'unavailable',
+  message: 'the raft storage is closed',
+  isFatal: true,
+};
