@@ -1,5 +1,5 @@
 /** What travels in the simulated network. */
-import type { Command, Message, PeerMessage } from '#libs/raft';
+import type { Command, Message, PeerMessage, Recovered } from '#libs/raft';
 import type { KeyValueInput, KeyValueOutput } from './linearizability/key-value.js';
 
 export interface ClientRequest {
@@ -31,6 +31,10 @@ export function describePacket(packet: Packet): string {
 
 export function describeCommand({ kind, ...rest }: Command): string {
   return `${kind} ${describe(rest)}`;
+}
+
+export function describeRecovered(recovered: Recovered): string {
+  return describe(recovered);
 }
 
 /** For a trace: entries by index and term, the rest as it is. */

@@ -23,7 +23,13 @@ import type { Observed } from './checkers/observer.js';
 import { encodeCommand, KeyValueMachine } from './machine.js';
 import type { Member } from './member.js';
 import type { ChangeOutcome, MemberProcess } from './member-process.js';
-import { type ClientOutcome, type ClientRequest, describeCommand, type Packet } from './packets.js';
+import {
+  type ClientOutcome,
+  type ClientRequest,
+  describeCommand,
+  describeRecovered,
+  type Packet,
+} from './packets.js';
 import type { World } from './world.js';
 
 type DiskBound = Exclude<Command, { kind: 'persist' }>;
@@ -103,6 +109,7 @@ export class CoreProcess implements Observed, MemberProcess {
       recovered,
       this.world.rules,
     );
+    this.world.tell(() => `${this.id} comes back with ${describeRecovered(recovered)}`);
     this.world.checkers.recovered(this, recovered);
     if (snapshot !== undefined) this.world.checkers.restored(this, snapshot.meta, this.machine.hash);
     this.step({ kind: 'start' });
@@ -428,6 +435,7 @@ export class CoreProcess implements Observed, MemberProcess {
       const receiver = await this.storage.receiveSnapshot(message.snapshot, id);
       for (const [number, chunk] of chunks.entries()) await receiver.write(number, chunk);
       await receiver.finish();
+      this.world.tell(() => `${this.id} has the snapshot ${id} from ${from} on its disk`);
     } finally {
       this.isReceivingSnapshot = false;
     }

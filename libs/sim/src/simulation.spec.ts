@@ -14,7 +14,7 @@ describe('sim: raft in a seeded world', () => {
     for (let seed = 1; seed <= 30; seed++) addReport(total, await runWorld({ seed }));
     // A world in which nothing happens proves nothing.
     const { elections, commits, answers, crashes, membershipChanges, snapshotsSent, damageFound } = total;
-    const least = { elections: 150, commits: 1500, answers: 2500, crashes: 300, membershipChanges: 100 };
+    const least = { elections: 150, commits: 1500, answers: 2000, crashes: 300, membershipChanges: 100 };
     expect({ elections, commits, answers, crashes, membershipChanges }).to.satisfy((counts: typeof least) =>
       (Object.keys(least) as (keyof typeof least)[]).every((name) => counts[name] >= least[name]),
     );
@@ -46,6 +46,8 @@ describe('sim: raft in a seeded world', () => {
 /** Found in fresh worlds; each is a world that failed once. */
 const found: Record<string, number> = {
   'a joint phase ends though those who left by it went before the others knew': 633776549,
+  'a snapshot takes the place of entries that went another way, and a power cut follows': 7770240,
+  'requests that overtake each other set off more and more of them': 225063757,
 };
 
 describe('sim: what was found once', () => {

@@ -3,6 +3,7 @@ import { expect } from 'chai';
 import { votersOnly } from './membership/membership.js';
 import type { Rules } from './rules.js';
 import { apply, entry, LoneCore, logOf, noop, persist, send } from './testing/lone-core.js';
+import { seededRandom } from './testing/random.js';
 import { rule } from './testing/rule.js';
 import type { Command, CoreConfig, Entry, Message, SnapshotMeta } from './types.js';
 
@@ -154,6 +155,39 @@ describe('raft: losses', () => {
     member.ack('m2');
     expect(member.receive('m2', rejection(1, 0, 0))).to.deep.equal([]);
     expect(peer(member)).to.deep.include({ state: 'replicate', match: 2, next: 3 });
+  });
+});
+
+describe('raft: requests that overtake each other', () => {
+  /** How many requests it takes until the member has as many entries, one in each, whatever the order of arrival. */
+  function requestsUntilEqual(entries: number, seed: number): number {
+    const random = seededRandom(seed);
+    const config = { appendEntriesMax: 1, inflightAppendsMax: 32, inflightBytesMax: 100_000 };
+    const ahead = new LoneCore({ id: 'm1', term: 1, log: logOf(...Array(entries).fill(1)), config });
+    const behind = new LoneCore({ id: 'm2', term: 1, config });
+    const underWay: { to: LoneCore; from: string; message: Message }[] = [];
+    let requests = 0;
+    const post = (from: string, commands: readonly Command[]): void => {
+      for (const each of commands) {
+        if (each.kind !== 'send' || (each.to !== 'm1' && each.to !== 'm2')) continue;
+        const { message } = each;
+        if (message.kind !== 'append-request' && message.kind !== 'append-response') continue;
+        if (message.kind === 'append-request') requests++;
+        underWay.push({ to: each.to === 'm1' ? ahead : behind, from, message });
+      }
+    };
+    post('m1', ahead.becomeLeader());
+    while (behind.core.status().lastIndex < ahead.core.status().lastIndex) {
+      const [next] = underWay.splice(Math.floor(random() * underWay.length), 1);
+      if (next === undefined || requests > 100 * entries)
+        throw new Error(`not equal after ${requests} requests`);
+      post(next.to === ahead ? 'm1' : 'm2', next.to.receive(next.from, next.message));
+    }
+    return requests;
+  }
+
+  it('do not set off more and more of them', () => {
+    for (const seed of [1, 2, 3]) expect(requestsUntilEqual(300, seed)).to.be.lessThan(5 * 300);
   });
 });
 

@@ -67,8 +67,12 @@ export class Durability implements Observer {
           `its disk had taken term ${before.term} and a vote for ${before.votedFor}`,
       );
     }
+    const snapshotIndex = snapshot?.index ?? 0;
+    // A snapshot from the leader came to the disk, and no word of it to the core: what went another way is over.
+    const termAtSnapshot = before.terms.get(snapshotIndex);
+    if (termAtSnapshot !== undefined && termAtSnapshot !== snapshot?.term) return;
     for (const [index, term] of before.terms) {
-      if (index <= (snapshot?.index ?? 0) || index >= replacedFrom || terms.get(index) === term) continue;
+      if (index <= snapshotIndex || index >= replacedFrom || terms.get(index) === term) continue;
       this.report(`durability: ${member.id} came back without entry ${index} of term ${term}`);
       return;
     }

@@ -9,7 +9,6 @@ const shown: FaultName[] = [
   'vote-for-shorter-log',
   'ack-before-sync',
   'skip-log-matching',
-  'truncate-matching-appends',
   'commit-without-majority',
   'read-before-own-commit',
 ];

@@ -80,6 +80,7 @@ export class Progress {
     if (isNews) {
       this.match = match;
       this.isPaused = false;
+      this.inflights.widen();
     }
     this.next = Math.max(this.next, match + 1);
     this.inflights.freeThrough(match);
@@ -91,6 +92,7 @@ export class Progress {
     switch (this.state) {
       case 'replicate':
         if (rejectedPrev <= this.match) return false;
+        this.inflights.narrow();
         this.becomeProbe();
         return true;
       case 'probe':

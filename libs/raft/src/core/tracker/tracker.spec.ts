@@ -45,6 +45,22 @@ describe('raft: requests under way', () => {
     expect(inflights.count).to.equal(1);
   });
 
+  it('are fewer after each loss, and more again with each that arrives', () => {
+    const inflights = new Inflights(5, 1000);
+    const room = (): number => {
+      let count = 0;
+      for (; !inflights.isFull; count++) inflights.add(count, 0);
+      inflights.clear();
+      return count;
+    };
+    const rooms = [room()];
+    for (const move of ['narrow', 'narrow', 'narrow', 'widen', 'widen', 'widen', 'widen', 'widen'] as const) {
+      inflights[move]();
+      rooms.push(room());
+    }
+    expect(rooms).to.deep.equal([5, 2, 1, 1, 2, 3, 4, 5, 5]);
+  });
+
   it('count as a plain list would, over any number of turns of the ring', () => {
     const moves = fc.array(
       fc.record({ add: fc.boolean(), step: fc.nat({ max: 5 }), bytes: fc.nat({ max: 60 }) }),
