@@ -30,7 +30,12 @@ const parts: Record<string, () => Totals> = {
     ]),
   lint: () => check('lint', [node, 'node_modules/oxlint/bin/oxlint', '--deny-warnings']),
   format: () => check('format', [node, 'node_modules/@biomejs/biome/bin/biome', 'format', '.']),
-  unit: () => mocha(['dist/apps/**/*.spec.js', 'dist/libs/**/*.spec.js', 'dist/e2e/tidy.spec.js'], 20_000),
+  unit: () =>
+    mocha(
+      ['dist/apps/**/*.spec.js', 'dist/libs/**/*.spec.js', 'dist/e2e/tidy.spec.js'],
+      20_000,
+      simulationSeed(),
+    ),
   e2e: () => mocha(['dist/e2e/**/*.e2e.js'], 120_000),
 };
 
@@ -39,7 +44,7 @@ const excerpts: typeof parts = {
   v2: () => mocha(['dist/e2e/cgroup-v2.e2e.js'], 120_000),
 };
 
-function runCommand(command: string[]): number | null {
+function runCommand(command: string[], environment: Record<string, string> = {}): number | null {
   const [program, ...args] = command;
   const result = spawnSync(program as string, args, {
     cwd: root,
@@ -50,7 +55,7 @@ function runCommand(command: string[]): number | null {
       ENXAME_TEST_TOTALS: totalsFile,
       // Fresh worlds of the Raft simulation, besides the fixed ones.
       ENXAME_SIM_SECONDS: process.env.ENXAME_SIM_SECONDS ?? '60',
-      ...simulationSeed(),
+      ...environment,
     },
   });
   return result.status;
@@ -73,20 +78,14 @@ function check(name: string, command: string[]): Totals {
   return { passes: passed ? 1 : 0, failures: passed ? 0 : 1, pending: 0 };
 }
 
-function mocha(files: string[], timeoutMs: number): Totals {
+function mocha(files: string[], timeoutMs: number, environment: Record<string, string> = {}): Totals {
   rmSync(totalsFile, { force: true });
-  const status = runCommand([
-    node,
-    'node_modules/mocha/bin/mocha.js',
-    '--no-config',
-    '--enable-source-maps',
-    '--exit',
-    '--reporter',
-    'e2e/harness/count-reporter.cjs',
-    '--timeout',
-    String(timeoutMs),
-    ...files,
-  ]);
+  const options = ['--no-config', '--enable-source-maps', '--exit', '--timeout', String(timeoutMs)];
+  const reporter = ['--reporter', 'e2e/harness/count-reporter.cjs'];
+  const status = runCommand(
+    [node, 'node_modules/mocha/bin/mocha.js', ...options, ...reporter, ...files],
+    environment,
+  );
   // A runner that died before its end has run no test that can be counted, and that is a failure.
   if (!existsSync(totalsFile)) return { passes: 0, failures: 1, pending: 0 };
   const totals = JSON.parse(readFileSync(totalsFile, 'utf8')) as Totals;

@@ -48,8 +48,8 @@ describe('survival of kill -9', function () {
       });
   }
 
-  const agents = (node?: number): number[] => processes('/apps/agent/src/main.js', node);
-  const managers = (): number[] => processes('/apps/manager/src/main.js');
+  const agents = (node?: number): number[] => processes('/programs/agent.js', node);
+  const managers = (): number[] => processes('/programs/manager.js');
 
   async function containerIds(count = 6): Promise<string[]> {
     const tasks = await cluster.allRunning('web', count, 40_000);

@@ -184,7 +184,7 @@ function buildNative() {
 }
 
 function buildTypeScript() {
-  run(process.execPath, ['node_modules/@typescript/native/bin/tsc', '-p', 'tsconfig.json']);
+  run(process.execPath, ['deploy/setup/build-typescript.mjs']);
   return 'built';
 }
 

@@ -277,7 +277,7 @@ async function manyIdle(
 /** The agent of the bench's own cluster. */
 function isAgent(title: readonly string[]): boolean {
   return (
-    title.some((word) => word.endsWith('apps/agent/src/main.js')) &&
+    title.some((word) => word.endsWith('/programs/agent.js')) &&
     title.some((word) => word.includes('/var/lib/enxame/bench/'))
   );
 }

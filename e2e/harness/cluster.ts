@@ -8,7 +8,7 @@ import { text } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
 
 const root = fileURLToPath(new URL('../../..', import.meta.url));
-export const enxameMain = join(root, 'dist/apps/cli/src/main.js');
+export const enxameMain = join(root, 'dist/programs/enxame.js');
 export const demoImages = join(root, 'build/demo');
 
 export interface CommandResult {
@@ -250,7 +250,7 @@ export class TestCluster {
     const mark = `/enxame/${this.name}/node-${node}/config.json`;
     for (const name of readdirSync('/proc').filter((entry) => /^\d+$/.test(entry))) {
       const line = readProcessFile(Number(name), 'cmdline');
-      if (line.includes('/apps/agent/src/main.js') && line.includes(mark)) return Number(name);
+      if (line.includes('/programs/agent.js') && line.includes(mark)) return Number(name);
     }
     throw new Error(`node ${node} has no agent`);
   }

@@ -16,7 +16,7 @@ import { engineRoutes, type Engine } from './engine/engine.js';
 import { existingContainer } from './engine/containers/container-lookup.js';
 import { attachmentRoutes } from './engine/networks/attachment-routes.js';
 import { networkRoutes } from './engine/networks/network-routes.js';
-import type { Log } from './node/log.js';
+import type { Log } from '#libs/log';
 import type { ManagerProcess } from './node/manager-process.js';
 import { shutdownRoute, stopAllContainers } from './node/shutdown.js';
 import { leaderRoute } from './session/leader-route.js';

@@ -7,7 +7,7 @@ import { createVolumeStore, type ContainerRuntime } from '#libs/runtime';
 import { createTelemetry } from '#libs/telemetry';
 import { join } from 'node:path';
 import { dnsUpstreams } from './node/description.js';
-import type { Log } from './node/log.js';
+import type { Log } from '#libs/log';
 import { ManagerProcess } from './node/manager-process.js';
 import { NodeAgent } from './node-agent.js';
 

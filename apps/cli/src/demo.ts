@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { callEngine, readEngine, waitFor } from './dev/engine-client.js';
 
-const projectRoot = fileURLToPath(new URL('../../../../', import.meta.url));
+const projectRoot = fileURLToPath(new URL('../../', import.meta.url));
 const imageFolder = join(projectRoot, 'build/demo');
 export const demoPort = 8080;
 const replicas = 3;

@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 /** `enxame`: what the docker CLI has no word for. */
 import { Command, InvalidArgumentError } from 'commander';
+import { sourcePositions } from '#libs/log';
 import { isEnxameError } from '#libs/model';
 import { backup } from './cluster/backup.js';
 import { restore } from './cluster/restore.js';
@@ -115,6 +116,9 @@ try {
   await program.parseAsync();
 } catch (error) {
   if (error instanceof UserError || isEnxameError(error)) console.error(`enxame: ${error.message}`);
-  else console.error(`enxame: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
+  else
+    console.error(
+      `enxame: ${error instanceof Error ? sourcePositions(error.stack ?? error.message) : String(error)}`,
+    );
   process.exit(1);
 }

@@ -1,5 +1,6 @@
-/** `node main.js --config <file>`: the manager process of one node. The node's agent starts and restarts it. */
+/** `node manager.js --config <file>`: the manager process of one node. The node's agent starts and restarts it. */
 import 'reflect-metadata';
+import { createLog } from '#libs/log';
 import {
   describeError,
   EnxameError,
@@ -11,7 +12,6 @@ import {
 import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { openStorageKeys } from './lock/index.js';
-import { createLog } from './log.js';
 import { Manager } from './manager.js';
 
 const stopWaitMs = 8_000;
@@ -20,7 +20,7 @@ const failureCharactersMax = 2_000;
 function readConfig(): NodeConfig {
   const { values } = parseArgs({ options: { config: { type: 'string' } } });
   if (values.config === undefined)
-    throw new EnxameError('invalid-argument', 'usage: main.js --config <file>');
+    throw new EnxameError('invalid-argument', 'usage: manager.js --config <file>');
   // The agent has checked the same file field by field before it started this process.
   return JSON.parse(readFileSync(values.config, 'utf8')) as NodeConfig;
 }
@@ -36,7 +36,7 @@ function leaveFailure(config: NodeConfig, error: unknown): void {
 
 async function main(): Promise<void> {
   const config = readConfig();
-  const log = createLog(config);
+  const log = createLog('manager', config);
   const fail = (error: unknown): void => {
     log('error', 'the manager cannot go on', { error });
     leaveFailure(config, error);

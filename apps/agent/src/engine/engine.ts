@@ -4,7 +4,7 @@ import type { ImageStore, ImageUse, PeerSource } from '#libs/images';
 import type { ImageId } from '#libs/model';
 import type { NodeNetwork } from '#libs/network';
 import type { ContainerRuntime, VolumeStore } from '#libs/runtime';
-import type { Log } from '../node/log.js';
+import type { Log } from '#libs/log';
 import type { TaskVolumes } from '../tasks/ports.js';
 import type { LocalContainers } from './front-door/cluster-forward.js';
 import { createContainerEngine } from './containers/index.js';

@@ -15,7 +15,7 @@ import {
 import { ca, callUnary, createRpcClient, type ClientTls } from '#libs/rpc';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Backoff } from '../session/backoff.js';
-import type { Log } from './log.js';
+import type { Log } from '#libs/log';
 import { callManager } from './manager-socket.js';
 
 export interface IdentityOptions {

@@ -8,7 +8,7 @@ import { closeSync, mkdirSync, openSync, readFileSync, renameSync, rmSync, write
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Backoff } from '../session/backoff.js';
-import type { Log } from './log.js';
+import type { Log } from '#libs/log';
 import { isListening } from './manager-socket.js';
 
 export interface ManagerProcessOptions {

@@ -2,7 +2,7 @@
 import type { Route } from '#libs/docker-api';
 import { EnxameError } from '#libs/model';
 import type { ContainerRuntime } from '#libs/runtime';
-import type { Log } from './log.js';
+import type { Log } from '#libs/log';
 
 const graceMsMax = 10_000;
 const stopsAtOnce = 32;

@@ -1,7 +1,7 @@
 /** Samples the running tasks' containers every few seconds, for the cluster's history. */
 import type { NodeId, StatsSample } from '#libs/model';
 import type { ContainerRuntime, ContainerStats } from '#libs/runtime';
-import type { Log } from './log.js';
+import type { Log } from '#libs/log';
 
 export interface StatsSamplerOptions {
   nodeId: NodeId;

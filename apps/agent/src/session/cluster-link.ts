@@ -9,7 +9,7 @@ import type { session } from '#libs/rpc';
 import type { ContainerRuntime } from '#libs/runtime';
 import type { NodeEvents } from '../engine/events/node-events.js';
 import type { IdentityKeeper } from '../node/identity.js';
-import type { Log } from '../node/log.js';
+import type { Log } from '#libs/log';
 import { StatsSampler } from '../node/stats-sampler.js';
 import type { NodeRole } from '#libs/pki';
 import type { KnownManagers } from '../swarm/known-managers.js';

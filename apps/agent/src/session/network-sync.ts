@@ -1,7 +1,7 @@
 /** Brings the kernel's network to each assignment and says which generation it has. */
 import type { AssignmentKind, NodeId } from '#libs/model';
 import type { NetworkProgram, NodeNetwork } from '#libs/network';
-import type { Log } from '../node/log.js';
+import type { Log } from '#libs/log';
 import type { AssignmentSet } from './assignment-set.js';
 
 const networkKinds: ReadonlySet<AssignmentKind> = new Set(['network', 'peer', 'balance', 'settings']);

@@ -17,7 +17,7 @@ import {
 import { managerServerName, type NodeIdentity, type NodeRole } from '#libs/pki';
 import { createRpcClient, fromServiceError, session } from '#libs/rpc';
 import type { ClientDuplexStream } from '@grpc/grpc-js';
-import type { Log } from '../node/log.js';
+import type { Log } from '#libs/log';
 import type { KnownManagers } from '../swarm/known-managers.js';
 import { assignmentKinds } from './assignment-set.js';
 import { Backoff } from './backoff.js';

@@ -8,7 +8,7 @@ import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import type { NodeStatus } from '../engine/system/node-status.js';
 import { notInSwarm } from '../node/identity.js';
-import type { Log } from '../node/log.js';
+import type { Log } from '#libs/log';
 import type { ManagerProcess } from '../node/manager-process.js';
 import { readManagerFailure } from '../node/manager-socket.js';
 import type { ClusterLink } from '../session/cluster-link.js';

@@ -2,7 +2,7 @@
 import type { NodeId } from '#libs/model';
 import type { NetworkProgram, NodeNetwork } from '#libs/network';
 import type { ContainerRuntime } from '#libs/runtime';
-import type { Log } from '../node/log.js';
+import type { Log } from '#libs/log';
 
 export interface WorkloadOptions {
   runtime: Pick<ContainerRuntime, 'list' | 'stop' | 'remove'>;

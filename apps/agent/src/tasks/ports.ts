@@ -3,7 +3,7 @@ import type { ImageStore, PeerSource } from '#libs/images';
 import type { ServiceId, TaskId, TaskStatusReport } from '#libs/model';
 import type { NodeNetwork } from '#libs/network';
 import type { ContainerRuntime } from '#libs/runtime';
-import type { Log } from '../node/log.js';
+import type { Log } from '#libs/log';
 import type { TaskNode } from './container-config.js';
 import type { TaskRecord } from './task-records.js';
 

@@ -2,7 +2,7 @@
  * The last status of every task of this node, on disk: after a restart the agent knows which tasks it had already
  * finished with or refused, also when it was cut off from the leader. One small file per task, replaced atomically.
  */
-import type { Log } from '../node/log.js';
+import type { Log } from '#libs/log';
 import { taskStateOrder, type TaskId, type TaskStatus } from '#libs/model';
 import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';

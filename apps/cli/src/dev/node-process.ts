@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url';
 import { callEngine } from './engine-client.js';
 import type { DevNode } from './layout.js';
 
-const agentMain = fileURLToPath(new URL('../../../agent/src/main.js', import.meta.url));
+const agentMain = fileURLToPath(new URL('./agent.js', import.meta.url));
 const restartDelayMinMs = 100;
 const restartDelayMaxMs = 5_000;
 /** A daemon that ran this long starts over with the shortest delay. */

@@ -44,8 +44,8 @@ function processesOf(layout: DevLayout): number[] {
       const line = readProcessFile(pid, 'cmdline');
       const ours =
         line.includes('enxame-') ||
-        line.includes('/apps/agent/src/main.js') ||
-        line.includes('/apps/manager/src/main.js');
+        line.includes('/programs/agent.js') ||
+        line.includes('/programs/manager.js');
       return ours && (line.includes(`${layout.stateDir}/`) || line.includes(`${layout.runDir}/`));
     });
 }

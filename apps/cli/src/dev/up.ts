@@ -1,7 +1,6 @@
 /** `enxame dev up`: starts a cluster of several nodes on this machine. */
 import { spawn } from 'node:child_process';
 import { closeSync, existsSync, mkdirSync, openSync, readFileSync, statSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
 import {
   claimClusterIndex,
   type ClusterRecord,
@@ -114,8 +113,8 @@ async function upDetached(options: UpOptions): Promise<void> {
   mkdirSync(folder, { recursive: true });
   const logFile = `${folder}/supervisor.log`;
   const log = openSync(logFile, 'w');
-  const main = fileURLToPath(new URL('../main.js', import.meta.url));
-  const args = process.argv.slice(2).filter((arg) => arg !== '--detach' && arg !== '-d');
+  const [, main = '', ...given] = process.argv;
+  const args = given.filter((arg) => arg !== '--detach' && arg !== '-d');
   const child = spawn(process.execPath, [main, ...args], {
     detached: true,
     stdio: ['ignore', log, log],

@@ -10,8 +10,4 @@ export interface Random {
   fraction(): number;
 }
 
-export type Log = (
-  level: 'debug' | 'info' | 'warn' | 'error',
-  message: string,
-  fields?: Record<string, unknown>,
-) => void;
+export type { Log } from '#libs/log';

@@ -1,0 +1,2 @@
+export * from './log.js';
+export { sourcePositions } from './source-positions.js';
