@@ -1,9 +1,8 @@
 #include "expand.h"
+#include "source.h"
 #include "unpack.h"
-#include <errno.h>
 #include <isa-l/igzip_lib.h>
 #include <string.h>
-#include <unistd.h>
 #include <zstd.h>
 
 enum {
@@ -23,14 +22,9 @@ static bool pending;
 static bool between = true;
 
 static bool refill(void) {
-	for (;;) {
-		ssize_t got = read(STDIN_FILENO, buffer, sizeof buffer);
-		if (got < 0 && errno == EINTR) continue;
-		if (got < 0) fail_system("cannot read the archive");
-		position = 0;
-		filled = (size_t)got;
-		return got > 0;
-	}
+	position = 0;
+	filled = source_read(buffer, sizeof buffer);
+	return filled > 0;
 }
 
 static bool has_input(void) {
@@ -102,11 +96,9 @@ void expand_open(void) {
 	read_plain = read_stored;
 	/* A pipe may give the first bytes one by one. */
 	while (filled < sizeof zstd_magic) {
-		ssize_t got = read(STDIN_FILENO, buffer + filled, sizeof buffer - filled);
-		if (got < 0 && errno == EINTR) continue;
-		if (got < 0) fail_system("cannot read the archive");
+		size_t got = source_read(buffer + filled, sizeof buffer - filled);
 		if (got == 0) break;
-		filled += (size_t)got;
+		filled += got;
 	}
 	if (filled >= sizeof gzip_magic && memcmp(buffer, gzip_magic, sizeof gzip_magic) == 0) read_plain = read_gzip;
 	if (filled >= sizeof zstd_magic && memcmp(buffer, zstd_magic, sizeof zstd_magic) == 0) {

@@ -1,4 +1,4 @@
-/* Stdin as plain bytes, whether it is plain, gzip or zstd: its first bytes say which, media types often lie. */
+/* The archive as plain bytes, whether it is plain, gzip or zstd: its first bytes say which, media types often lie. */
 #pragma once
 #include <stddef.h>
 

@@ -1,7 +1,7 @@
 /*
- * Stdin as plain bytes: a thread of its own reads, decompresses and hashes ahead while the main one writes files.
+ * The archive as plain bytes: a thread of its own reads, decompresses and hashes ahead while the main one writes files.
  *
- *   stdin -> expand.c -> sha256 -> ring of pieces -> input_read() and friends
+ *   source.c -> expand.c -> sha256 -> ring of pieces -> input_read() and friends
  */
 #include "unpack.h"
 #include "expand.h"

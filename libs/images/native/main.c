@@ -1,5 +1,6 @@
 #define _GNU_SOURCE
 #include "pack.h"
+#include "source.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -77,6 +78,10 @@ int main(int argc, char **argv) {
 	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 	umask(0);
 	if (argc == 4 && strcmp(argv[1], "layer") == 0) return unpack_layer(argv[2], argv[3]);
+	if (argc == 4 && strcmp(argv[1], "growing") == 0) {
+		source_grows();
+		return unpack_layer(argv[2], argv[3]);
+	}
 	if (argc == 3 && strcmp(argv[1], "sync") == 0) return sync_folder(argv[2]);
 	if (argc == 3 && strcmp(argv[1], "remove") == 0) return remove_folder(argv[2]);
 	if (argc == 3 && strcmp(argv[1], "pack") == 0) return pack_layer(argv[2]);
@@ -84,6 +89,6 @@ int main(int argc, char **argv) {
 	while (paths < argc && strcmp(argv[paths], "--") != 0) paths++;
 	if (paths > 2 && paths + 2 == argc && strcmp(argv[1], "tree") == 0) return pack_tree(argv + 2, paths - 2, argv[paths + 1]);
 	if (paths > 2 && paths + 1 < argc && strcmp(argv[1], "lookup") == 0) return lookup_paths(argv + 2, paths - 2, argv + paths + 1, argc - paths - 1);
-	fprintf(stderr, "usage: enxame-unpack remove|pack|sync FOLDER\n       enxame-unpack layer FOLDER BYTES\n       enxame-unpack tree|lookup LAYER... -- PATH...\n");
+	fprintf(stderr, "usage: enxame-unpack remove|pack|sync FOLDER\n       enxame-unpack layer|growing FOLDER BYTES\n       enxame-unpack tree|lookup LAYER... -- PATH...\n");
 	return exit_usage;
 }

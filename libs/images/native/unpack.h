@@ -3,6 +3,7 @@
  *
  *   enxame-unpack layer FOLDER BYTES   reads a tar of at most BYTES plain bytes, perhaps compressed by gzip or zstd,
  *                                      from stdin into FOLDER/fs; FOLDER/trash is scratch space
+ *   enxame-unpack growing FOLDER BYTES  the same from a file that still grows: see source.h
  *   enxame-unpack remove FOLDER   removes a folder, however deep its tree is
  *   enxame-unpack sync FOLDER     waits until everything on its file system is on the disk
  *   enxame-unpack pack FOLDER     writes the upper folder of an overlay as a layer to stdout

@@ -2,6 +2,7 @@
 import { EnxameError, type Digest, type ImageId } from '#libs/model';
 import { mkdirSync } from 'node:fs';
 import { readdir, rm } from 'node:fs/promises';
+import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import type { Agent } from 'undici';
@@ -84,6 +85,7 @@ class DiskImageStore implements ImageStore {
 
   constructor(private readonly options: ImageStoreOptions) {
     const { dir, clock, log = () => undefined, registry = {} } = options;
+    const downloadsMax = registry.downloadsMax ?? defaultDownloadsMax;
     this.temporaryDir = join(dir, 'tmp');
     this.program = options.unpackProgram ?? defaultUnpackProgram();
     this.settling = new Settling(() => syncFileSystem(this.program, dir), log);
@@ -93,6 +95,8 @@ class DiskImageStore implements ImageStore {
       temporaryDir: this.temporaryDir,
       program: this.program,
       layerBytesMax: options.layerBytesMax ?? defaultLayerBytesMax,
+      // Those of slow downloads do little but wait: they may not hold up the others.
+      unpackingMax: availableParallelism() + downloadsMax,
       settling: this.settling,
     });
     const catalog = new Catalog(new ImageRecords(dir, this.temporaryDir, log), content, layers, log);
@@ -102,7 +106,7 @@ class DiskImageStore implements ImageStore {
       storage: this.storage,
       options: registry,
       dispatcher: this.dispatcher,
-      downloads: new Limiter(registry.downloadsMax ?? defaultDownloadsMax),
+      downloads: new Limiter(downloadsMax),
       uploads: new Limiter(registry.uploadsMax ?? defaultUploadsMax),
       log,
     };

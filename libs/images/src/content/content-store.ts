@@ -20,63 +20,91 @@ export function hexOf(digest: string): string {
   return digest.slice('sha256:'.length);
 }
 
+/** What waits to be written while a write is under way; more than that makes the giver of bytes wait. */
+const waitingBytesMax = 1024 * 1024;
+
 /** A blob on its way in. Ends by `commit` or `abort`; until then nobody else sees it. */
 export class BlobWriter {
-  private hash: Hash = createHash('sha256');
+  private readonly hash: Hash = createHash('sha256');
+  private given = 0;
   private written = 0;
+  private waiting: Uint8Array[] = [];
+  private waitingBytes = 0;
+  private writing: Promise<void> | undefined;
+  private failure: { error: unknown } | undefined;
+  /** Told whenever the file has grown. */
+  onGrowth: (() => void) | undefined;
 
   constructor(
     private readonly file: FileHandle,
-    private readonly temporary: string,
+    /** Where the file is until it has its name. */
+    readonly temporary: string,
     private readonly publish: (
       temporary: string,
       blob: { digest: Digest; sizeBytes: number; durable: boolean },
     ) => Promise<void>,
   ) {}
 
+  /** Of what has been given so far. */
   get sizeBytes(): number {
-    return this.written;
+    return this.given;
   }
 
-  /** Of what has been written so far. */
+  /** Of what has been given so far. */
   get digest(): Digest {
     return `sha256:${this.hash.copy().digest('hex')}` as Digest;
   }
 
+  /** The bytes are not the caller's any more: they are written with those that come meanwhile. */
   async write(chunk: Uint8Array): Promise<void> {
+    this.check();
     this.hash.update(chunk);
-    let offset = 0;
-    try {
-      while (offset < chunk.length) {
-        const { bytesWritten } = await this.file.write(
-          chunk,
-          offset,
-          chunk.length - offset,
-          this.written + offset,
-        );
-        offset += bytesWritten;
-      }
-    } catch (error) {
-      throw diskError('cannot write an image blob', error);
-    }
-    this.written += chunk.length;
+    this.given += chunk.length;
+    this.waiting.push(chunk);
+    this.waitingBytes += chunk.length;
+    this.writing ??= this.writeWaiting();
+    while (this.waitingBytes > waitingBytesMax && this.writing !== undefined) await this.writing;
+    this.check();
   }
 
-  /** Begins again: what came so far turned out to be of no use. */
-  async reset(): Promise<void> {
-    this.hash = createHash('sha256');
-    this.written = 0;
-    await this.file.truncate(0);
+  private check(): void {
+    if (this.failure !== undefined) throw diskError('cannot write an image blob', this.failure.error);
+  }
+
+  private async writeWaiting(): Promise<void> {
+    try {
+      while (this.waiting.length > 0 && this.failure === undefined) {
+        const batch = this.waiting;
+        this.waiting = [];
+        this.waitingBytes = 0;
+        await this.writeBatch(batch);
+        this.onGrowth?.();
+      }
+    } catch (error) {
+      this.failure = { error };
+    }
+    this.writing = undefined;
+  }
+
+  private async writeBatch(batch: Uint8Array[]): Promise<void> {
+    for (let rest = batch; rest.length > 0; ) {
+      const { bytesWritten } = await this.file.writev(rest, this.written);
+      this.written += bytesWritten;
+      rest = withoutFirst(rest, bytesWritten);
+    }
   }
 
   /** `durable`: on the disk when this resolves; else a moment later, or not at all after a power cut. */
   async commit({ durable = true } = {}): Promise<Digest> {
     const digest = this.digest;
     try {
+      await this.writing;
+      this.check();
       if (durable) await this.file.sync();
       await this.file.close();
       await this.publish(this.temporary, { digest, sizeBytes: this.written, durable });
     } catch (error) {
+      await this.file.close().catch(() => undefined);
       await rm(this.temporary, { force: true });
       throw diskError(`cannot store the blob ${digest}`, error);
     }
@@ -84,9 +112,20 @@ export class BlobWriter {
   }
 
   async abort(): Promise<void> {
+    this.waiting = [];
+    await this.writing;
     await this.file.close();
     await rm(this.temporary, { force: true });
   }
+}
+
+function withoutFirst(chunks: readonly Uint8Array[], bytes: number): Uint8Array[] {
+  let skipped = 0;
+  return chunks.flatMap((chunk) => {
+    const rest = chunk.subarray(Math.min(chunk.length, Math.max(0, bytes - skipped)));
+    skipped += chunk.length;
+    return rest.length > 0 ? [rest] : [];
+  });
 }
 
 export class ContentStore {

@@ -6,12 +6,19 @@
 import { readFileSync } from 'node:fs';
 import { rm, writeFile } from 'node:fs/promises';
 
+/** Work that goes on writes more: it is not disturbed by the sync of its beginning. */
+const quietMs = 2000;
+/** By then the kernel itself begins to write. */
+const waitingMsMax = 30_000;
+
 const bootIdFile = '/proc/sys/kernel/random/boot_id';
 
 export class Settling {
   private readonly bootId = readFileSync(bootIdFile, 'utf8').trim();
   private readonly marks = new Set<string>();
   private working: Promise<void> | undefined;
+  private timer: NodeJS.Timeout | undefined;
+  private waitingSinceMs: number | undefined;
 
   constructor(
     /** Waits until everything on the file system is on the disk. */
@@ -28,9 +35,20 @@ export class Settling {
     return markText === this.bootId;
   }
 
-  /** Takes the mark off once what it stands beside is on the disk. */
+  /** Takes the mark off once what it stands beside is on the disk, which begins when nothing has come for a while. */
   settle(markPath: string): void {
     this.marks.add(markPath);
+    const nowMs = performance.now();
+    this.waitingSinceMs ??= nowMs;
+    if (this.timer !== undefined && nowMs - this.waitingSinceMs > waitingMsMax) return;
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => this.begin(), quietMs).unref();
+  }
+
+  private begin(): void {
+    clearTimeout(this.timer);
+    this.timer = undefined;
+    this.waitingSinceMs = undefined;
     this.working ??= this.work()
       .catch((error: unknown) => this.log('images could not be written to the disk', error))
       .finally(() => (this.working = undefined));
@@ -41,7 +59,9 @@ export class Settling {
     this.marks.delete(markPath);
   }
 
+  /** Does now what is left to do. */
   async close(): Promise<void> {
+    this.begin();
     await this.working;
   }
 

@@ -7,13 +7,13 @@
 import { EnxameError, type Digest } from '#libs/model';
 import { mkdirSync, renameSync } from 'node:fs';
 import { mkdir, open, readFile, readdir, rename, rm, writeFile } from 'node:fs/promises';
-import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { hexOf } from '../content/content-store.js';
 import { diskError, errnoOf, temporaryName } from '../content/disk.js';
 import { Limiter } from '../content/limiter.js';
 import type { Settling } from '../content/settling.js';
 import { isDigest } from '../reference/reference.js';
+import { Growth } from './growth.js';
 import { removeTree, writeLayer, type ProgramInput } from './unpack-program.js';
 
 const sizeFile = 'size';
@@ -26,16 +26,31 @@ export interface LayerStoreOptions {
   program: string;
   /** Plain bytes of one layer: a small compressed file can unpack to fill any disk. */
   layerBytesMax: number;
+  /** Layers that are unpacked at once. */
+  unpackingMax: number;
   settling: Settling;
+}
+
+/** A layer that is unpacked while its blob still comes in. Ends by `whole` or `abandon`. */
+export interface ArrivingLayer {
+  /** The blob's file has grown. */
+  grown(): void;
+  /** The blob's file has all its bytes, and they are the right ones. */
+  whole(): void;
+  /** The blob will not come. Resolves when nothing of the layer is left. */
+  abandon(): Promise<void>;
+  /** As `ensure`. */
+  readonly unpacked: Promise<void>;
 }
 
 export class LayerStore {
   private readonly layerDir: string;
   private readonly sizes = new Map<Digest, number>();
   private readonly running = new Map<Digest, Promise<void>>();
-  private readonly limiter = new Limiter(availableParallelism());
+  private readonly limiter: Limiter;
 
   constructor(private readonly options: LayerStoreOptions) {
+    this.limiter = new Limiter(options.unpackingMax);
     this.layerDir = join(options.dir, 'layers');
   }
 
@@ -95,10 +110,29 @@ export class LayerStore {
     await work;
   }
 
-  private async unpack(diffId: Digest, blobPath: string): Promise<void> {
+  /** Begins with a layer whose blob is still being written. Undefined when there is nothing to do, or no room for it. */
+  arriving(diffId: Digest, blobPath: string): ArrivingLayer | undefined {
+    if (this.sizes.has(diffId) || this.running.has(diffId) || this.limiter.isFull) return undefined;
+    const growth = new Growth();
+    const unpacked = this.limiter.run(() => this.unpack(diffId, blobPath, growth));
+    // Whoever waits for it is told; a damaged blob is noticed by its receiver first.
+    const settled = unpacked.catch(() => undefined);
+    return {
+      grown: () => growth.grown(),
+      whole: () => growth.whole(),
+      abandon: async () => {
+        growth.fail(new EnxameError('unavailable', `layer ${diffId} did not arrive`));
+        await settled;
+      },
+      unpacked,
+    };
+  }
+
+  private async unpack(diffId: Digest, blobPath: string, growth?: Growth): Promise<void> {
     const blob = await open(blobPath, 'r');
     try {
-      await this.write({ descriptor: blob.fd }, `layer ${diffId}`, (digest) => {
+      const input: ProgramInput = { descriptor: blob.fd, ...(growth === undefined ? {} : { growth }) };
+      await this.write(input, `layer ${diffId}`, (digest) => {
         if (digest === diffId) return;
         throw new EnxameError(
           'invalid-argument',

@@ -1,18 +1,26 @@
 import { expect } from 'chai';
 import { execFileSync } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
 import {
+  appendFileSync,
+  closeSync,
   existsSync,
   lstatSync,
   mkdirSync,
+  openSync,
   readFileSync,
   readdirSync,
   readlinkSync,
+  statSync,
   writeFileSync,
 } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { Readable } from 'node:stream';
+import { gunzipSync, gzipSync } from 'node:zlib';
+import { digestOf } from '../content/content-store.js';
 import { tar, tarMember, type TarEntry } from '../fixtures/tar-builder.js';
 import { testFolder } from '../fixtures/test-folder.js';
+import { Growth } from './growth.js';
 import { defaultUnpackProgram, removeTree, writeLayer } from './unpack-program.js';
 
 const usual = defaultUnpackProgram();
@@ -307,6 +315,65 @@ describe('enxame-unpack', () => {
       expect(readdirSync(target).toSorted().slice(0, 1)).to.deep.equal(['fs']);
     }
     expect(readFileSync(join(folder.path, 'outside'), 'utf8')).to.equal('untouched');
+  });
+
+  it('follows a file that still grows, to the word that it is whole', async () => {
+    const noise = randomBytes(600_000);
+    const bytes = gzipSync(tar([{ name: 'noise', content: noise }]));
+    const file = join(folder.path, 'blob');
+    writeFileSync(file, '');
+    const growth = new Growth();
+    const descriptor = openSync(file, 'r');
+    const unpacked = writeLayer(program, target, { descriptor, growth }, { what: 'it', bytesMax: 2 ** 40 });
+    const deadlineMs = Date.now() + 10_000;
+    const noiseBytes = (): number => statSync(join(root, 'noise'), { throwIfNoEntry: false })?.size ?? 0;
+    for (let at = 0; at < bytes.length; at += 200_000) {
+      const before = noiseBytes();
+      appendFileSync(file, bytes.subarray(at, at + 200_000));
+      growth.grown();
+      while (noiseBytes() === before) {
+        expect(Date.now(), `nothing was unpacked of what came at ${at}`).to.be.below(deadlineMs);
+        await new Promise((fulfil) => setTimeout(fulfil, 2));
+      }
+    }
+    growth.whole();
+    const { diffId } = await unpacked;
+    closeSync(descriptor);
+    expect(diffId).to.equal(digestOf(gunzipSync(bytes)));
+    expect(readFileSync(join(root, 'noise')).equals(noise)).to.equal(true);
+  });
+
+  it('refuses a file that has all bytes but is not said to be whole', async () => {
+    const file = join(folder.path, 'blob');
+    writeFileSync(file, tar([{ name: 'f', content: 'x' }]));
+    const descriptor = openSync(file, 'r');
+    const growth = Readable.from([Buffer.from('+')]) as AsyncIterable<Buffer>;
+    const work = writeLayer(program, target, { descriptor, growth }, { what: 'it', bytesMax: 2 ** 40 });
+    expect(await refusal(work)).to.equal('cannot unpack it: it did not arrive whole');
+    closeSync(descriptor);
+  });
+
+  it('ends when the file will not become whole', async () => {
+    const file = join(folder.path, 'blob');
+    writeFileSync(file, tar([{ name: 'f', content: 'x' }]));
+    const descriptor = openSync(file, 'r');
+    const growth = new Growth();
+    const work = writeLayer(program, target, { descriptor, growth }, { what: 'it', bytesMax: 2 ** 40 });
+    growth.grown();
+    growth.fail(new Error('the line was cut'));
+    expect(await refusal(work)).to.equal('the line was cut');
+    closeSync(descriptor);
+  });
+
+  it('gives files the owner they have, in folders of another group, too', async () => {
+    await unpack([
+      { name: './', type: '5', mode: 0o2755, gid: 7 },
+      { name: 'a', content: '' },
+      { name: 'd/', type: '5', mode: 0o2755, gid: 8 },
+      { name: 'd/b', content: '' },
+      { name: 'd/c', content: '', uid: 5, gid: 8 },
+    ]);
+    expect(listing()).to.deep.equal(['a 644 0:0 ', 'd 2755 0:8/', 'd/b 644 0:0 ', 'd/c 644 5:8 ']);
   });
 
   it('writes 20,000 small files, and removes trees deeper than a path can be long', async function () {

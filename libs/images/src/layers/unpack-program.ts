@@ -1,6 +1,6 @@
 /** The C program that writes layers: Node has neither mknod nor extended attributes nor openat2. */
 import { EnxameError, type Digest } from '#libs/model';
-import { spawn } from 'node:child_process';
+import { spawn, type StdioOptions } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -24,14 +24,21 @@ interface Run {
   message: string;
 }
 
-/** What a program reads: a stream, or a file that it reads itself. */
-export type ProgramInput = AsyncIterable<Buffer> | { descriptor: number };
+/** What a program reads: a stream, or a file that it reads itself, which `growth` may say is still being written. */
+export type ProgramInput = AsyncIterable<Buffer> | { descriptor: number; growth?: AsyncIterable<Buffer> };
+
+/** What the program has as descriptors 0, 1, ..., and what is written to its stdin. */
+function wiringOf(given: ProgramInput | undefined): { stdio: StdioOptions; input?: AsyncIterable<Buffer> } {
+  if (given === undefined) return { stdio: ['ignore', 'pipe', 'pipe'] };
+  if (!('descriptor' in given)) return { stdio: ['pipe', 'pipe', 'pipe'], input: given };
+  const { descriptor, growth } = given;
+  if (growth === undefined) return { stdio: [descriptor, 'pipe', 'pipe'] };
+  return { stdio: ['pipe', 'pipe', 'pipe', descriptor], input: growth };
+}
 
 async function run(program: string, argv: string[], given: ProgramInput | undefined): Promise<Run> {
-  const isFile = given !== undefined && 'descriptor' in given;
-  const input = isFile ? undefined : given;
-  const stdin = isFile ? given.descriptor : input ? 'pipe' : 'ignore';
-  const child = spawn(program, argv, { stdio: [stdin, 'pipe', 'pipe'], env: {} });
+  const { stdio, input } = wiringOf(given);
+  const child = spawn(program, argv, { stdio, env: {} });
   let output = '';
   let message = '';
   child.stdout?.setEncoding('utf8').on('data', (text: string) => (output += text));
@@ -105,7 +112,9 @@ export async function writeLayer(
   input: ProgramInput,
   options: { what: string; bytesMax: number },
 ): Promise<{ sizeBytes: number; diffId: Digest }> {
-  const result = await run(program, ['layer', folder, String(options.bytesMax)], input);
+  const isGrowing = 'descriptor' in input && input.growth !== undefined;
+  const argv = [isGrowing ? 'growing' : 'layer', folder, String(options.bytesMax)];
+  const result = await run(program, argv, input);
   if (result.exitCode !== 0) throw failure(`cannot unpack ${options.what}`, result);
   const [, sizeBytes, hex] = result.output.trim().split(' ');
   return { sizeBytes: Number(sizeBytes), diffId: `sha256:${hex}` as Digest };

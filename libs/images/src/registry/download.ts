@@ -19,6 +19,16 @@ export interface DownloadOptions {
   nowMs: () => number;
   onProgress: (currentBytes: number) => void;
   signal?: AbortSignal;
+  /** Offered the file while it grows. */
+  readAlong?: (path: string) => FileReader | undefined;
+}
+
+/** Somebody who reads a file that is still being written. */
+export interface FileReader {
+  grown(): void;
+  /** The bytes are all there, and they are the right ones. */
+  whole(): void;
+  abandon(): Promise<void>;
 }
 
 /** Rejects with `data-damaged` when the bytes are not the ones the digest names; then nothing is stored. */
@@ -26,17 +36,24 @@ export async function downloadBlob(options: DownloadOptions): Promise<void> {
   const { content, blob } = options;
   if (content.sizeOf(blob.digest) === blob.size) return;
   const writer = await content.writer();
+  const reader = options.readAlong?.(writer.temporary);
+  writer.onGrowth = () => reader?.grown();
   try {
-    await receiveAll(options, writer);
+    await receiveAll(options, writer).catch(async (error: unknown) => {
+      await writer.abort();
+      throw error;
+    });
     if (writer.digest !== blob.digest) {
+      await writer.abort();
       throw new EnxameError('data-damaged', `filesystem layer verification failed for digest ${blob.digest}`);
     }
+    // Who sent it can send it again.
+    await writer.commit({ durable: false });
   } catch (error) {
-    await writer.abort();
+    await reader?.abandon();
     throw error;
   }
-  // Who sent it can send it again.
-  await writer.commit({ durable: false });
+  reader?.whole();
 }
 
 async function receiveAll(options: DownloadOptions, writer: BlobWriter): Promise<void> {
@@ -66,28 +83,49 @@ async function receiveAll(options: DownloadOptions, writer: BlobWriter): Promise
 async function receive(options: DownloadOptions, writer: BlobWriter): Promise<void> {
   const { client, blob, nowMs, onProgress } = options;
   const { body, from } = await client.openBlob(blob.digest, writer.sizeBytes);
-  if (from !== writer.sizeBytes) await writer.reset();
-  let windowStartMs = nowMs();
-  let windowBytes = 0;
+  // A server that knows no ranges begins again. What it sends a second time is not looked at: the digest tells.
+  let repeatedBytes = writer.sizeBytes - from;
+  const rate = new Rate(client.endpoint.bytesPerSecondMin, nowMs);
   for await (const chunk of body) {
-    if (writer.sizeBytes + chunk.length > blob.size) {
+    const fresh = chunk.subarray(Math.min(repeatedBytes, chunk.length));
+    repeatedBytes -= chunk.length - fresh.length;
+    if (writer.sizeBytes + fresh.length > blob.size) {
       throw new EnxameError(
         'data-damaged',
         `filesystem layer verification failed for digest ${blob.digest}: more than ${blob.size} bytes`,
       );
     }
-    await writer.write(chunk);
+    if (fresh.length > 0) await writer.write(fresh);
     onProgress(writer.sizeBytes);
-    windowBytes += chunk.length;
-    const elapsedMs = nowMs() - windowStartMs;
-    if (elapsedMs < rateWindowMs) continue;
-    if (windowBytes * 1000 < client.endpoint.bytesPerSecondMin * elapsedMs) {
-      throw new EnxameError(
-        'unavailable',
-        `the download of ${blob.digest} is too slow: ${windowBytes} bytes in ${elapsedMs} ms`,
-      );
+    const slow = rate.tooSlow(chunk.length);
+    if (slow !== undefined) {
+      throw new EnxameError('unavailable', `the download of ${blob.digest} is too slow: ${slow}`);
     }
-    windowStartMs += elapsedMs;
-    windowBytes = 0;
+  }
+}
+
+/** Whether bytes come fast enough, judged once in a while. */
+class Rate {
+  private windowStartMs: number;
+  private windowBytes = 0;
+
+  constructor(
+    private readonly bytesPerSecondMin: number,
+    private readonly nowMs: () => number,
+  ) {
+    this.windowStartMs = nowMs();
+  }
+
+  /** Counts what came; the rate in words when it is below the least. */
+  tooSlow(bytes: number): string | undefined {
+    this.windowBytes += bytes;
+    const elapsedMs = this.nowMs() - this.windowStartMs;
+    if (elapsedMs < rateWindowMs) return undefined;
+    if (this.windowBytes * 1000 < this.bytesPerSecondMin * elapsedMs) {
+      return `${this.windowBytes} bytes in ${elapsedMs} ms`;
+    }
+    this.windowStartMs += elapsedMs;
+    this.windowBytes = 0;
+    return undefined;
   }
 }

@@ -34,12 +34,12 @@ let folder: ReturnType<typeof testFolder>;
 let store: ImageStore;
 let complaints: string[];
 
-async function openStore(): Promise<ImageStore> {
+async function openStore(idleTimeoutMs = 300): Promise<ImageStore> {
   const opened = createImageStore({
     dir: join(folder.path, 'images'),
     clock: { nowMs: () => Date.now() },
     log: (message, error) => complaints.push(`${message}: ${String(error)}`),
-    registry: { retryDelayMs: 2, attemptsMax: 3, idleTimeoutMs: 300, connectTimeoutMs: 1000 },
+    registry: { retryDelayMs: 2, attemptsMax: 3, idleTimeoutMs, connectTimeoutMs: 1000 },
   });
   await opened.start();
   return opened;
@@ -283,6 +283,35 @@ describe('pull from a registry that misbehaves', () => {
     expect(ranges.slice(1).every((range) => /^bytes=[1-9]\d*-$/.test(range ?? ''))).to.equal(true);
   });
 
+  it('unpacks a layer while it still comes in, and shows none before it is whole', async () => {
+    await store.close();
+    store = await openStore(60_000);
+    let finish = (): void => undefined;
+    const pulling = pullFrom((request, response) => {
+      if (!isBlob(request, largest)) return false;
+      const half = largest.length >> 1;
+      response.writeHead(200, { 'content-length': largest.length });
+      response.write(largest.subarray(0, half));
+      finish = () => response.end(largest.subarray(half));
+      return true;
+    });
+    const dir = join(folder.path, 'images');
+    const isUnpacking = (): boolean =>
+      readdirSync(join(dir, 'tmp')).some((name) => existsSync(join(dir, 'tmp', name, 'fs', 'noise')));
+    const deadlineMs = Date.now() + 10_000;
+    while (!isUnpacking()) {
+      expect(Date.now(), 'nothing was unpacked meanwhile').to.be.below(deadlineMs);
+      await new Promise((fulfil) => setTimeout(fulfil, 2));
+    }
+    const { rootfs } = JSON.parse(image.config.toString()) as { rootfs: { diff_ids: string[] } };
+    const noise = rootfs.diff_ids[1]?.slice(7);
+    expect(readdirSync(join(dir, 'layers'))).not.to.include(noise);
+    expect(store.list()).to.deep.equal([]);
+    finish();
+    expect(await pulling).to.equal(image.configDigest);
+    expect(readdirSync(join(dir, 'layers'))).to.include(noise);
+  });
+
   it('begins again where ranges are not known', async () => {
     let cuts = 0;
     const id = await pullFrom((request, response) => {
@@ -321,6 +350,16 @@ describe('pull from a registry that misbehaves', () => {
       (request, response) => {
         if (!isBlob(request, largest)) return false;
         response.end(Buffer.alloc(largest.length));
+        return true;
+      },
+      'data-damaged',
+      `filesystem layer verification failed for digest ${digestOf(largest)}`,
+    ],
+    [
+      'a layer with another end',
+      (request, response) => {
+        if (!isBlob(request, largest)) return false;
+        response.end(Buffer.concat([largest.subarray(0, -1), Buffer.from([(largest.at(-1) ?? 0) ^ 1])]));
         return true;
       },
       'data-damaged',

@@ -3,6 +3,7 @@ import { EnxameError, type Digest, type ImageId } from '#libs/model';
 import { digestOf } from '../content/content-store.js';
 import type { ImageConfig } from '../content/image-config.js';
 import type { Lease } from '../content/leases.js';
+import type { ArrivingLayer } from '../layers/layer-store.js';
 import type { Limiter } from '../content/limiter.js';
 import { configBytesMax, parseManifest, type Descriptor, type Manifest } from '../content/manifest.js';
 import { choosePlatform, hostPlatform, platformText } from '../content/platform.js';
@@ -120,6 +121,8 @@ class SharingPeers {
     this.failed.add(client);
   }
 }
+
+type DownloadUse = Required<Pick<DownloadOptions, 'signal' | 'readAlong'>>;
 
 interface Resolved {
   manifest: Manifest;
@@ -248,18 +251,27 @@ class Pull {
       return;
     }
     progress({ status: 'Pulling fs layer', progressDetail: {}, id });
+    let arriving: ArrivingLayer | undefined;
+    const readAlong = (path: string): ArrivingLayer | undefined =>
+      (arriving = storage.layers.arriving(diffId, path));
     await downloads.run(async () => {
       signal.throwIfAborted();
-      if (await this.fetchFromPeers(layer, signal)) return;
-      await downloadBlob(this.downloadOf(this.client, layer, signal));
+      if (await this.fetchFromPeers(layer, { signal, readAlong })) return;
+      await downloadBlob(this.downloadOf(this.client, layer, { signal, readAlong }));
     });
     progress({ status: 'Verifying Checksum', progressDetail: {}, id });
     progress({ status: 'Download complete', progressDetail: {}, id });
     progress({ status: 'Extracting', progressDetail: { current: layer.size, total: layer.size }, id });
+    await arriving?.unpacked;
     await unpackLayer(storage, this.lease, { digest: layer.digest, diffId });
     progress({ status: 'Pull complete', progressDetail: {}, id });
   }
-  private downloadOf(client: RegistryClient, layer: Descriptor, signal: AbortSignal): DownloadOptions {
+
+  private downloadOf(
+    client: RegistryClient,
+    layer: Descriptor,
+    { signal, readAlong }: DownloadUse,
+  ): DownloadOptions {
     const { storage, options } = this.context;
     let shownAtMs = 0;
     return {
@@ -273,6 +285,7 @@ class Pull {
       retryDelayMs: options.retryDelayMs ?? defaultRetryDelayMs,
       nowMs: storage.nowMs,
       signal,
+      readAlong,
       onProgress: (current) => {
         if (storage.nowMs() - shownAtMs < progressPeriodMs) return;
         shownAtMs = storage.nowMs();
@@ -287,14 +300,14 @@ class Pull {
   }
 
   /** Whether one of the peers had the layer. */
-  private async fetchFromPeers(layer: Descriptor, signal: AbortSignal): Promise<boolean> {
+  private async fetchFromPeers(layer: Descriptor, use: DownloadUse): Promise<boolean> {
     for (const client of this.sharing.willing()) {
       try {
-        await downloadBlob(this.downloadOf(client, layer, signal));
+        await downloadBlob(this.downloadOf(client, layer, use));
         return true;
       } catch (error) {
         const code = error instanceof EnxameError ? error.code : undefined;
-        if (signal.aborted || code === 'resource-exhausted') throw error;
+        if (use.signal.aborted || code === 'resource-exhausted') throw error;
         if (code === 'not-found') continue;
         this.sharing.leaveOut(client);
         this.context.log(`cannot take layer ${layer.digest} from ${client.endpoint.baseUrl}`, error);
