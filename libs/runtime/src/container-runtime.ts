@@ -131,8 +131,9 @@ class ShimRuntime implements ContainerRuntime {
 
   async close(): Promise<void> {
     this.#disk.isClosed = true;
-    for (const container of this.#containers.values()) container.release();
+    const released = [...this.#containers.values()].map((container) => container.release());
     this.#launcher.close();
+    await Promise.all(released);
   }
 
   async shutDown(): Promise<void> {

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { writeFileAtomic } from '../files/atomic-file.js';
 import { isMissing } from '../files/errno.js';
 import type { ContainerPaths } from '../plan/container-plan.js';
-import type { ContainerConfig, ContainerExit, ContainerPhase, HealthState } from '../port.js';
+import type { ContainerConfig, ContainerExit, ContainerFiles, ContainerPhase, HealthState } from '../port.js';
 
 export interface ContainerRecord {
   format: 1;
@@ -84,8 +84,9 @@ export class ContainerDisk {
   async make(record: ContainerRecord): Promise<void> {
     const paths = this.pathsOf(record.config.id);
     await mkdir(this.folderOf(record.config.id), { mode: 0o710 });
-    for (const folder of [paths.upperDir, paths.workDir, paths.mountPoint])
-      await mkdir(folder, { mode: 0o755 });
+    const folders = [paths.upperDir, paths.workDir, paths.mountPoint];
+    await Promise.all(folders.map((folder) => mkdir(folder, { mode: 0o755 })));
+    // The record comes last: without one, all of this was never there.
     await this.save(record);
   }
 
@@ -130,4 +131,15 @@ export class ContainerDisk {
       throw new Error(`not a container record of format 1: ${id}`);
     return record;
   }
+}
+
+/** Where they are, as inspect shows it. */
+export function filesOf({
+  nameFiles,
+  logFile,
+  upperDir,
+  workDir,
+  mountPoint,
+}: ContainerPaths): ContainerFiles {
+  return { ...nameFiles, log: logFile, upperDir, workDir, mountPoint };
 }

@@ -30,11 +30,12 @@ import { StartFailure } from '../start-failure.js';
 import { AttachQueue } from './attach-queue.js';
 import { containerCgroup, measure, removeContainerCgroups } from './container-cgroup.js';
 import { hasHealthCheck, startHealthCheck } from './container-health.js';
-import type { ContainerRecord } from './container-record.js';
+import { filesOf, type ContainerRecord } from './container-record.js';
 import type { ContainerWorld } from './container-world.js';
 import { endProcess, killMsMax, within } from './ending.js';
 import { execSessionOf, makeExecId } from './exec-session.js';
 import { endLeftRoots, withHeldRoot, type RootView } from './held-root.js';
+import { KeptRecord } from './kept-record.js';
 import { findUser } from './launch-inputs.js';
 import { launchContainer, settledStatus, unreadableExit, type Launched } from './launching.js';
 import { NetworkHold } from './network-hold.js';
@@ -51,7 +52,8 @@ export class Container {
   readonly #shim: ShimClient;
   readonly #attaches = new AttachQueue();
   readonly #networkHold: NetworkHold;
-  #record: ContainerRecord;
+  readonly #kept: KeptRecord;
+  readonly #files: ContainerFiles;
   #pid = 0;
   /** Which run the exit that is waited for belongs to. */
   #run = 0;
@@ -66,11 +68,16 @@ export class Container {
 
   constructor(world: ContainerWorld, record: ContainerRecord) {
     this.#world = world;
-    this.#record = record;
+    this.#kept = new KeptRecord(world.disk, record);
     this.#networkHold = new NetworkHold(world.clock);
     this.#restarts = new RestartTimer(world.clock);
     this.paths = world.disk.pathsOf(record.config.id);
+    this.#files = filesOf(this.paths);
     this.#shim = createShimClient({ socketPath: this.paths.shimSocket, exitPath: this.paths.exitFile });
+  }
+
+  get #record(): ContainerRecord {
+    return this.#kept.now;
   }
 
   get id(): ContainerId {
@@ -98,7 +105,7 @@ export class Container {
       paused: this.#paused,
       restarting: this.#restarts.isWaiting,
       restartCount: restart?.count ?? 0,
-      files: filesOf(this.paths),
+      files: this.#files,
     };
   }
 
@@ -128,7 +135,7 @@ export class Container {
           return this.#becomeExited(status.exit);
         case 'gone':
           if (phase === 'running') return this.#becomeExited(await this.#shim.wait());
-          await this.#save({ launching: false });
+          await this.#kept.save({ launching: false });
           await this.#removeCgroups();
       }
     });
@@ -146,7 +153,7 @@ export class Container {
 
   async #start(change: Partial<ContainerRecord>): Promise<ContainerState> {
     this.#networkHold.release();
-    await this.#save({ ...change, launching: true });
+    const recorded = this.#kept.save({ ...change, launching: true });
     let launched: Launched;
     try {
       launched = await launchContainer({
@@ -155,15 +162,16 @@ export class Container {
         paths: this.paths,
         shim: this.#shim,
         attaches: this.#attaches,
+        recorded,
         cgroup: () => this.#cgroupPlan(),
       });
     } catch (error) {
-      if (isEnxameError(error) && error.code === 'unavailable') await this.#save({ launching: false });
+      if (isEnxameError(error) && error.code === 'unavailable') await this.#kept.save({ launching: false });
       throw error;
     }
     if (!launched.ok) {
       const exit = this.#exitOf(launched);
-      await this.#save({ launching: false, phase: 'exited', exit });
+      await this.#kept.save({ launching: false, phase: 'exited', exit });
       this.#settle(exit);
       await this.#removeCgroups();
       throw new StartFailure(launched);
@@ -213,16 +221,17 @@ export class Container {
     if (isNew) {
       this.#paused = false;
       const { exit: ended, ...before } = this.#record;
-      this.#record = {
+      this.#kept.change({
         ...before,
         ...(ended === undefined ? {} : { lastFinishedAtMs: ended.finishedAtMs }),
         phase: 'running',
         launching: false,
         startedAtMs,
         health: hasHealth ? startingHealth : noHealth,
-      };
-      // It runs, whether or not that can be written down: `launching` on disk makes the next agent look.
-      await this.#saveQuietly();
+      });
+      // It runs, whether or not that can be written down: `launching` on disk makes the next agent look. So nobody
+      // waits for it.
+      void this.#saveQuietly();
       this.#emit({ type: 'start' });
     }
     const run = ++this.#run;
@@ -260,13 +269,13 @@ export class Container {
       lastDelayMs: this.#restarts.lastDelayMs,
       stoppedByUser: restart?.stoppedByUser ?? false,
     });
-    this.#record = {
+    this.#kept.change({
       ...this.#record,
       phase: 'exited',
       launching: false,
       exit,
       health: health.status === 'none' ? health : { ...health, status: 'unhealthy' },
-    };
+    });
     // The shim's own record of the exit is on disk: a full disk keeps nobody from hearing of it.
     await this.#saveQuietly();
     if (delayMs !== undefined && this.#world.mayRestart()) this.#runAgainAfter(delayMs);
@@ -356,7 +365,7 @@ export class Container {
     if (this.#policy.name === 'no') return;
     const { restart } = this.#record;
     if (restart?.stoppedByUser !== true)
-      await this.#save({ restart: { count: restart?.count ?? 0, stoppedByUser: true } });
+      await this.#kept.save({ restart: { count: restart?.count ?? 0, stoppedByUser: true } });
   }
 
   pause(): Promise<void> {
@@ -397,7 +406,7 @@ export class Container {
     return this.#turns.take(async () => {
       this.#requirePresent();
       const oldName = this.config.name;
-      await this.#save({ config: { ...this.config, name } });
+      await this.#kept.save({ config: { ...this.config, name } });
       this.#emit({ type: 'rename', oldName });
     });
   }
@@ -408,7 +417,7 @@ export class Container {
       const config = { ...this.config, ...change };
       const cgroup = this.#cgroupPlan(config);
       if (this.isRunning && change.resources !== undefined) await applyLimits(cgroup, await this.pids());
-      await this.#save({ config });
+      await this.#kept.save({ config });
       if (change.restart?.name === 'no') this.#restarts.cancel();
       this.#emit({ type: 'update' });
     });
@@ -431,6 +440,7 @@ export class Container {
       this.#networkHold.release();
       await this.#roots.idle();
       await this.#removeCgroups();
+      await this.#kept.settled();
       await this.#world.disk.remove(this.id);
       this.#removed = true;
       this.#attaches.refuse(isGone(this.id));
@@ -513,13 +523,14 @@ export class Container {
     return readPids(this.#world.node().cgroups, this.#world.cgroupParent, this.id);
   }
 
-  /** Lets go without a trace: container and shim go on. */
-  release(): void {
+  /** Lets go without a trace: container and shim go on. Resolves when nothing is written any more. */
+  release(): Promise<void> {
     this.#run++;
     this.#restarts.cancel();
     this.#health?.stop();
     this.#networkHold.release();
     this.#attaches.refuse(new EnxameError('unavailable', 'the agent is ending'));
+    return this.#kept.settled();
   }
 
   #startHealth(startedAtMs: number): void {
@@ -534,9 +545,9 @@ export class Container {
       onState: (state) => {
         const before = this.#record.health;
         const isNews = before.status !== state.status || before.failingStreak !== state.failingStreak;
-        this.#record = { ...this.#record, health: state };
+        this.#kept.change({ ...this.#record, health: state });
         if (before.status !== state.status) this.#emit({ type: 'health', status: state.status });
-        if (isNews) void this.#turns.take(() => this.#saveQuietly());
+        if (isNews) void this.#saveQuietly();
       },
     });
   }
@@ -558,15 +569,10 @@ export class Container {
     };
   }
 
-  async #save(change: Partial<ContainerRecord>): Promise<void> {
-    this.#record = { ...this.#record, ...change };
-    await this.#world.disk.save(this.#record);
-  }
-
   async #saveQuietly(): Promise<void> {
     if (this.#removed) return;
     try {
-      await this.#world.disk.save(this.#record);
+      await this.#kept.save();
     } catch (error) {
       this.#world.log(error, `record the state of container ${this.id}`);
     }
@@ -583,10 +589,6 @@ export class Container {
   #requirePresent(): void {
     if (this.#removed) throw isGone(this.id);
   }
-}
-
-function filesOf({ nameFiles, logFile, upperDir, workDir, mountPoint }: ContainerPaths): ContainerFiles {
-  return { ...nameFiles, log: logFile, upperDir, workDir, mountPoint };
 }
 
 type EventDetail = RuntimeEvent extends infer Event

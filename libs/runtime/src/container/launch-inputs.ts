@@ -32,14 +32,18 @@ export function userIn(folder: string, user: string): ResolvedUser {
 }
 
 export async function writeNameFiles(config: ContainerConfig, paths: ContainerPaths): Promise<void> {
+  const isShared = config.network.mode === 'host';
   const files = nameFilesOf(config, {
-    hosts: await readOrEmpty('/etc/hosts'),
-    resolvConf: await readOrEmpty('/etc/resolv.conf'),
+    hosts: isShared ? await readOrEmpty('/etc/hosts') : '',
+    resolvConf: isShared ? await readOrEmpty('/etc/resolv.conf') : '',
   });
   // Written in place: after a restart the program keeps what it has put there only until now, as in Docker.
-  await writeFile(paths.nameFiles.hostname, files.hostname, { mode: 0o644 });
-  await writeFile(paths.nameFiles.hosts, files.hosts, { mode: 0o644 });
-  await writeFile(paths.nameFiles.resolvConf, files.resolvConf, { mode: 0o644 });
+  const write = (path: string, text: string): Promise<void> => writeFile(path, text, { mode: 0o644 });
+  await Promise.all([
+    write(paths.nameFiles.hostname, files.hostname),
+    write(paths.nameFiles.hosts, files.hosts),
+    write(paths.nameFiles.resolvConf, files.resolvConf),
+  ]);
 }
 
 /** Checks binds, and fills volumes that are mounted for the first time. */

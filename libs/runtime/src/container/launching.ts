@@ -26,9 +26,12 @@ export async function launchContainer(options: {
   paths: ContainerPaths;
   shim: ShimClient;
   attaches: AttachQueue;
+  /** The disk knows that there is to be a launch. */
+  recorded: Promise<void>;
   cgroup(): CgroupPlan;
 }): Promise<Launched> {
-  const { world, config, paths, shim, attaches } = options;
+  const { world, config, paths, shim, attaches, recorded } = options;
+  recorded.catch(() => undefined);
   let plan;
   try {
     const user = findUser(config, paths, config.user, config.groups);
@@ -50,9 +53,12 @@ export async function launchContainer(options: {
     await writeNameFiles(config, paths);
     await prepareMounts(config);
   } catch (error) {
+    // A disk that took no record is the reason for whatever else failed.
+    await recorded;
     if (!isEnxameError(error)) throw error;
     return { ok: false, step: 'plan', errno: 0, message: describeError(error), exitCode: failedBeforeExec };
   }
+  await recorded;
   const held = attaches.isWanted;
   try {
     const outcome = await world.launcher.launch({ ...plan, shim: { ...plan.shim, held } });

@@ -60,7 +60,10 @@ export function selectContainers(all: readonly ContainerState[], options: Select
   const edge = (name: 'before' | 'since'): number | undefined => {
     const reference = filters.get(name)?.[0];
     if (reference === undefined) return undefined;
-    const found = findContainer({ list: () => all }, reference);
+    const found = findContainer(
+      { list: () => all, get: (id) => all.find(({ config }) => config.id === id) },
+      reference,
+    );
     if (found === undefined) throw new EnxameError('not-found', `No such container: ${reference}`);
     return found.config.createdAtMs;
   };

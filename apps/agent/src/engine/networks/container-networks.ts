@@ -5,7 +5,13 @@
  */
 import { describeError, EnxameError, type ContainerId, type ContainerInterface } from '#libs/model';
 import type { NodeNetwork } from '#libs/network';
-import type { ContainerConfig, ContainerPort, ContainerRuntime, ContainerState } from '#libs/runtime';
+import type {
+  ContainerConfig,
+  ContainerPort,
+  ContainerRuntime,
+  ContainerState,
+  RuntimeEvent,
+} from '#libs/runtime';
 import { createSocket } from 'node:dgram';
 import { createServer } from 'node:net';
 import type { LocalNetworkRecord, LocalNetworks } from './local-networks.js';
@@ -15,7 +21,7 @@ import { collide, portsOf, type PortRequest } from './port-bindings.js';
 export const defaultNetworkName = 'bridge';
 
 export interface ContainerNetworksOptions {
-  runtime: Pick<ContainerRuntime, 'list' | 'update' | 'watch'>;
+  runtime: Pick<ContainerRuntime, 'get' | 'list' | 'update' | 'watch'>;
   network: Pick<
     NodeNetwork,
     'applyLocal' | 'localInterface' | 'nameservers' | 'plug' | 'publishedPorts' | 'unplug'
@@ -53,7 +59,7 @@ export class ContainerNetworks {
   /** The runtime knows its containers; the node's network has not started. */
   start(): void {
     this.#unwatch = this.#options.runtime.watch((event) => {
-      if (['start', 'die', 'destroy', 'rename', 'update'].includes(event.type)) this.#refresh();
+      if (this.#changesKernel(event)) this.#refresh();
     });
     this.#refresh();
   }
@@ -284,6 +290,14 @@ export class ContainerNetworks {
     if (failure !== undefined) {
       throw refusal(`failed to bind host port for ${where}/${port.protocol}: ${failure}`);
     }
+  }
+
+  /** Most containers have neither ports nor networks of the user's, and there may be thousands that come and go. */
+  #changesKernel({ type, id }: RuntimeEvent): boolean {
+    if (type === 'rename' || type === 'update') return true;
+    if (type !== 'start' && type !== 'die') return false;
+    const state = this.#options.runtime.get(id);
+    return state === undefined || localProgramOf([], [state.config]).endpoints.length > 0;
   }
 
   #refresh(): void {

@@ -100,6 +100,7 @@ describe('networks of one node', () => {
     const containers = new ContainerNetworks({
       runtime: {
         list: () => running,
+        get: (id) => running.find(({ config }) => config.id === id),
         watch: (added) => {
           listener = added;
           return () => undefined;
