@@ -9,6 +9,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { TestCluster } from '../../../libs/raft/src/transport/testing/certificates.js';
+import type { GrpcClient } from '#libs/rpc';
 import { eventually } from '../../harness/cluster.js';
 import { printTable, type Row, summarize } from '../figures.js';
 import { EtcdPeer } from './etcd.js';
@@ -16,7 +17,7 @@ import { MemberGroup, MemberProcess } from './group.js';
 import { encodePut, paths } from './kv.js';
 import type { LoadResult } from './load.js';
 import { freePorts } from './processes.js';
-import { UnaryClient } from './wire.js';
+import { connectTo } from './wire.js';
 
 const loadProgram = fileURLToPath(new URL('./load.js', import.meta.url));
 const buildFolder = fileURLToPath(new URL('../../../../build', import.meta.url));
@@ -30,6 +31,10 @@ interface Plan {
 const wholePlan: Plan = { seconds: 10, kills: 20, entries: 1_000_000 };
 const quickPlan: Plan = { seconds: 2, kills: 3, entries: 50_000 };
 
+const conditions = `Both sides: three members on loopback, data on one disk, fsync on, a leader that is called by one client process over
+gRPC without TLS, 64 callers to a connection. Members talk over TLS: ours with certificates of the cluster both ways, etcd
+with --peer-auto-tls. Ours keep a map in memory, etcd its store of versions on the disk. Nothing is encrypted at rest.`;
+
 export async function benchRaft(isQuick: boolean): Promise<void> {
   const plan = isQuick ? quickPlan : wholePlan;
   // Not in /tmp, which may be memory: the disk is what is measured.
@@ -42,6 +47,7 @@ export async function benchRaft(isQuick: boolean): Promise<void> {
   );
   const etcd = new EtcdPeer(folder);
   try {
+    console.log(conditions);
     await Promise.all([group.start(), etcd.start()]);
     const rows = await compare(group, etcd, plan);
     if (profile !== undefined) await Promise.all(group.members.map((member) => member.end()));
@@ -57,7 +63,7 @@ export async function benchRaft(isQuick: boolean): Promise<void> {
 
 async function load(
   target: string,
-  verb: 'put' | 'puts' | 'range',
+  verb: 'put' | 'puts' | 'range' | 'echo',
   clients: number,
   plan: Plan,
 ): Promise<LoadResult> {
@@ -153,18 +159,28 @@ async function compare(group: MemberGroup, etcd: EtcdPeer, plan: Plan): Promise<
       );
     }
   }
-  await printStream(group, plan);
+  await printWithoutPeer(group, plan);
   rate('linearizable reads, 64 clients', await both('range', 64), 1);
   return rows;
 }
 
-/** Without a peer, since etcd has no such call: what is left when no HTTP/2 stream is opened for each write. */
-async function printStream(group: MemberGroup, plan: Plan): Promise<void> {
+/** Without a peer, since etcd has no such calls: what unary calls cost by themselves, and what is left without them. */
+async function printWithoutPeer(group: MemberGroup, plan: Plan): Promise<void> {
   const { front } = await group.leader();
   const pids = group.members.map((member) => member.pid);
-  const { result, cpuUs } = await withCpu(pids, () => load(front, 'puts', 256, plan));
-  console.log(
-    `writes by 256 clients on ${Math.ceil(256 / 64)} streams, as the product's sessions carry calls: ${result.perSecond.toFixed(0)}/s, p99 ${result.p99Ms.toFixed(1)} ms, ${cpuUs.toFixed(0)} us of processor per call in all members`,
+  const print = (what: string, { result, cpuUs }: { result: LoadResult; cpuUs: number }): void => {
+    const { perSecond, p99Ms } = result;
+    console.log(
+      `${what}: ${perSecond.toFixed(0)}/s, p99 ${p99Ms.toFixed(1)} ms, ${cpuUs.toFixed(0)} us of processor per call in all members`,
+    );
+  };
+  print(
+    'unary calls that do nothing, 256 clients',
+    await withCpu(pids, () => load(front, 'echo', 256, plan)),
+  );
+  print(
+    `writes by 256 clients on ${Math.ceil(256 / 64)} streams, as the product's sessions carry calls`,
+    await withCpu(pids, () => load(front, 'puts', 256, plan)),
   );
 }
 
@@ -174,7 +190,7 @@ async function printFailover(group: MemberGroup, plan: Plan): Promise<void> {
   for (let kill = 0; kill < plan.kills; kill++) {
     const leader = await group.leader();
     const survivor = group.members.find((member) => member !== leader) as MemberProcess;
-    const client = new UnaryClient(survivor.front);
+    const client = connectTo(survivor.front);
     const killed = leader.kill();
     const startedAt = performance.now();
     await eventually('a write at a survivor', 30_000, () => put(client, `kill-${kill}`));
@@ -191,7 +207,7 @@ async function printFailover(group: MemberGroup, plan: Plan): Promise<void> {
   );
 }
 
-function put(client: UnaryClient, key: string): Promise<boolean> {
+function put(client: GrpcClient, key: string): Promise<boolean> {
   const request = encodePut({ key: Buffer.from(key), value: Buffer.from('value') });
   return client.call(paths.put, request, 20_000).then(
     () => true,

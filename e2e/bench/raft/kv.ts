@@ -13,8 +13,10 @@ export const paths = {
   put: '/etcdserverpb.KV/Put',
   range: '/etcdserverpb.KV/Range',
   status: '/etcdserverpb.Maintenance/Status',
-  /** Puts on one stream; etcd has no such method. */
+  /** Puts on one stream; etcd has no such method, and not the next. */
   puts: '/enxame.bench.KV/Puts',
+  /** Answers nothing, and does nothing for it. */
+  echo: '/enxame.bench.KV/Echo',
 } as const;
 
 /** Every field that is length-delimited, by number; the rest is passed over. */

@@ -1,11 +1,11 @@
 /**
  * A client as a process: so many callers at once, each with one call under way, for so many seconds. The same for
- * every server that speaks the KV service. Arguments: target, put | puts | range, clients, seconds. Prints a LoadResult.
+ * every server that speaks the KV service. Arguments: target, put | puts | range | echo, clients, seconds. Prints a LoadResult.
  */
 import { summarize } from '../figures.js';
 import { encodePut, encodeRange, paths } from './kv.js';
 import { StreamClient } from './stream.js';
-import { UnaryClient } from './wire.js';
+import { connectTo } from './wire.js';
 
 export interface LoadResult {
   perSecond: number;
@@ -25,18 +25,18 @@ const keyCount = 10_000;
 const valueBytes = 256;
 
 /** One connection's way to make a call. */
-function connectTo(): (key: Uint8Array) => Promise<unknown> {
+function wayTo(): (key: Uint8Array) => Promise<unknown> {
   if (verb === 'puts') {
     const stream = new StreamClient(target, paths.puts);
     return (key) => stream.call(encodePut({ key, value }));
   }
-  const client = new UnaryClient(target);
-  if (verb === 'put') return (key) => client.call(paths.put, encodePut({ key, value }));
+  const client = connectTo(target);
+  if (verb === 'put' || verb === 'echo') return (key) => client.call(paths[verb], encodePut({ key, value }));
   return (key) => client.call(paths.range, encodeRange(key));
 }
 
 const value = Buffer.alloc(valueBytes, 'v');
-const connections = Array.from({ length: Math.ceil(clients / callersPerConnection) }, connectTo);
+const connections = Array.from({ length: Math.ceil(clients / callersPerConnection) }, wayTo);
 const latenciesMs: number[] = [];
 let calls = 0;
 let failures = 0;

@@ -79,10 +79,10 @@ async function range(request: Buffer): Promise<Uint8Array> {
   return encodeFound(machine.find(decodeRange(request)));
 }
 
-const front = createKvServer(
-  { [paths.put]: put, [paths.range]: range },
-  { [paths.puts]: (stream) => serveStream(stream, put) },
-);
+const front = createKvServer({
+  unary: { [paths.put]: put, [paths.range]: range, [paths.echo]: async () => empty },
+  streams: { [paths.puts]: (stream) => serveStream(stream, put) },
+});
 
 /** The histogram holds the time from one look to the next, so this much of it is no delay. */
 const lookEveryMs = 10;
