@@ -6,6 +6,7 @@ import { mkdir, readFile, readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { isEnxameError } from '#libs/model';
+import { createShimClient } from './launcher/shim-client.js';
 import { eventually, RuntimeFixture, systemClock } from './runtime-fixture.js';
 import { createVolumeStore } from './volumes/volume-store.js';
 
@@ -289,6 +290,25 @@ describe('container runtime on the real kernel', function () {
     const [size] = (await once(attached.stdout, 'data')) as [Buffer];
     expect(size.toString()).to.contain('11 22');
     attached.close();
+  });
+
+  it('makes everything ready meanwhile, and begins the program when it may', async () => {
+    let begin: () => void = () => undefined;
+    const until = new Promise<void>((resolve) => {
+      begin = resolve;
+    });
+    const config = fixture.shell('sleep 60');
+    await fixture.runtime.create(config);
+    const running = fixture.runtime.run(config.id, { until });
+    const shim = createShimClient({
+      socketPath: join(fixture.folder, 'run/shim', `${config.id.slice(0, 32)}.sock`),
+      exitPath: join(fixture.folder, 'state/containers', config.id, 'exit.json'),
+    });
+    await eventually('a process that waits', async () => (await shim.status()).phase === 'held');
+    expect(fixture.runtime.get(config.id)).to.deep.include({ phase: 'created' });
+    begin();
+    expect(await running).to.deep.include({ phase: 'running' });
+    expect(await shim.status()).to.deep.include({ phase: 'running' });
   });
 
   it('starts many at once', async () => {

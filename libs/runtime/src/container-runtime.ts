@@ -208,8 +208,8 @@ class ShimRuntime implements ContainerRuntime {
     return this.#node;
   }
 
-  run(id: ContainerId): Promise<ContainerState> {
-    return this.#find(id).run();
+  run(id: ContainerId, options: { until?: Promise<unknown> } = {}): Promise<ContainerState> {
+    return this.#find(id).run(options.until);
   }
 
   stop(id: ContainerId, options: StopOptions = {}): Promise<ContainerExit> {

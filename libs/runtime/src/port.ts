@@ -358,8 +358,11 @@ export interface ContainerRuntime {
   shutDown(): Promise<void>;
   /** Writes the container to disk; nothing runs yet. `conflict` when the name is taken. */
   create(config: ContainerConfig): Promise<ContainerState>;
-  /** Runs it. Rejects with the kernel step that failed; the container is then `exited` with code 127 or 126. */
-  run(id: ContainerId): Promise<ContainerState>;
+  /**
+   * Runs it. Rejects with the kernel step that failed; the container is then `exited` with code 127 or 126. With
+   * `until` its program begins once that has resolved (it must not reject); all else is made ready meanwhile.
+   */
+  run(id: ContainerId, options?: { until?: Promise<unknown> }): Promise<ContainerState>;
   /** Runs what restart policies want running; called once the node can serve it. */
   resume(): Promise<void>;
   /**

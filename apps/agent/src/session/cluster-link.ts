@@ -69,7 +69,7 @@ export class ClusterLink {
         return endpoint !== undefined && endpoint.ports.length + endpoint.virtualIps.length > 0;
       },
       records: new TaskRecords({ stateDir: config.stateDir, log }),
-      report: (report) => this.#session.report(report),
+      report: (report, isStep) => this.#session.report(report, isStep),
       nowMs: () => options.nowMs(),
       log,
     });

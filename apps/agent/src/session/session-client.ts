@@ -11,7 +11,6 @@ import {
   type NodeDescription,
   type StatsSample,
   type TaskId,
-  type TaskState,
   type TaskStatusReport,
 } from '#libs/model';
 import { managerServerName, type NodeIdentity, type NodeRole } from '#libs/pki';
@@ -54,8 +53,7 @@ const missedPeriodsMax = 3;
 const silenceMsMin = 6_000;
 const reportsPerMessageMax = 500;
 /** How long a step on a task's way may wait for the next one, which is told in its place. */
-const stepWaitMs = 15;
-const steps: ReadonlySet<TaskState> = new Set(['accepted', 'preparing', 'starting']);
+const stepWaitMs = 30;
 const eventsKeptMax = 256;
 const queryTimeoutMs = 3_000;
 const backoffLimits = { firstMs: 100, maxMs: 1_000 };
@@ -82,6 +80,8 @@ export class SessionClient {
   #watchdog: NodeJS.Timeout | undefined;
   #reconnect: NodeJS.Timeout | undefined;
   #flushScheduled = false;
+  /** Among the reports is one that does not wait. */
+  #hasNews = false;
   #stepTimer: NodeJS.Timeout | undefined;
   #started = false;
 
@@ -134,10 +134,14 @@ export class SessionClient {
    * Sent in this turn of the event loop, together with what else is reported in it; but steps that nobody waits for
    * wait a little themselves: most tasks are past them before their news would have been read.
    */
-  report(report: TaskStatusReport): void {
+  report(report: TaskStatusReport, isStep: boolean): void {
     this.#reports.set(report.taskId, report);
-    if (!steps.has(report.status.state)) this.#scheduleFlush();
-    else this.#stepTimer ??= setTimeout(() => this.#flush(), stepWaitMs);
+    if (isStep) {
+      this.#stepTimer ??= setTimeout(() => this.#flushReports(), stepWaitMs);
+      return;
+    }
+    this.#hasNews = true;
+    this.#scheduleFlush();
   }
 
   applied(generation: number): void {
@@ -301,7 +305,8 @@ export class SessionClient {
     this.#scheduleHeartbeat();
     for (const report of this.#options.statuses()) this.#reports.set(report.taskId, report);
     this.imagesChanged();
-    this.#flush();
+    this.#flushReports();
+    this.#flushEvents();
     this.#options.onConnection(true);
   }
 
@@ -344,19 +349,26 @@ export class SessionClient {
     this.#flushScheduled = true;
     setImmediate(() => {
       this.#flushScheduled = false;
-      this.#flush();
+      // An event takes no steps along that may still wait.
+      if (this.#hasNews) this.#flushReports();
+      this.#flushEvents();
     });
   }
 
-  #flush(): void {
+  #flushReports(): void {
     clearTimeout(this.#stepTimer);
     this.#stepTimer = undefined;
     if (!this.#registered) return;
+    this.#hasNews = false;
     const reports = [...this.#reports.values()].map(json);
     this.#reports.clear();
     for (let at = 0; at < reports.length; at += reportsPerMessageMax) {
       this.#send({ $case: 'statuses', statuses: { reports: reports.slice(at, at + reportsPerMessageMax) } });
     }
+  }
+
+  #flushEvents(): void {
+    if (!this.#registered) return;
     const events = this.#events.splice(0);
     if (events.length > 0) this.#send({ $case: 'events', events: { events: events.map(json) } });
   }

@@ -34,8 +34,9 @@ export class MemoryRuntime {
     });
   }
 
-  async run(id: ContainerId): Promise<ContainerState> {
+  async run(id: ContainerId, options: { until?: Promise<unknown> } = {}): Promise<ContainerState> {
     this.calls.push('run');
+    await options.until;
     const state = this.#existing(id);
     if (state.phase !== 'created') throw new EnxameError('conflict', 'it has run already');
     if (this.failRun !== undefined) {

@@ -27,7 +27,8 @@ export interface TaskPorts {
   /** True when clients may hold connections to the service's tasks. */
   isBalanced(serviceId: ServiceId): boolean;
   records: { save(record: TaskRecord): void; remove(taskId: TaskId): void };
-  report(report: TaskStatusReport): void;
+  /** `isStep`: nobody waits for it, and the next one comes soon. */
+  report(report: TaskStatusReport, isStep: boolean): void;
   /** The task's container and record are gone. */
   gone(taskId: TaskId): void;
   nowMs(): number;

@@ -27,6 +27,8 @@ import { prepareContainer } from './preparation.js';
 /** What one step leaves: go on with the next, wait for a kick, or try again after a pause. */
 type StepOutcome = 'again' | 'wait' | 'retry';
 
+/** On the way to the next one, which is told in its place when it comes soon. */
+const steps: ReadonlySet<TaskState> = new Set(['accepted', 'preparing', 'starting']);
 const drainPollMs = 50;
 /**
  * A connection that a balancer sent here just before it let go may still be on its way, so the quiet must last. With
@@ -54,8 +56,8 @@ export class TaskController {
   #busy = false;
   #kicked = false;
   #retry: NodeJS.Timeout | undefined;
-  /** The kernel has the network program that came with this task, or a newer one. */
-  readonly #networkReady: Promise<void>;
+  /** Until the kernel has the network program that came with this task, or a newer one; then absent. */
+  #networkReady: Promise<void> | undefined;
 
   constructor(
     ports: TaskPorts,
@@ -66,7 +68,9 @@ export class TaskController {
     this.#revision = options.revision;
     this.#containerId = containerIdOf(options.task.id);
     this.#status = options.known ?? this.#adopted();
-    this.#networkReady = ports.networkSettled();
+    this.#networkReady = ports.networkSettled().then(() => {
+      this.#networkReady = undefined;
+    });
   }
 
   get containerId(): ContainerId {
@@ -184,19 +188,17 @@ export class TaskController {
       this.#ports.log('warn', 'task rejected', { task: this.#task.id, error });
       return this.#report('rejected', 'preparing', { error: describeError(error) });
     }
-    return this.#report('ready', 'prepared');
+    return this.#report('ready', 'prepared', { isStep: this.#task.desiredState !== 'ready' });
   }
 
   async #start(): Promise<StepOutcome> {
     const container = this.#ports.runtime.get(this.#containerId);
     if (!container) return this.#report('failed', 'starting', { error: 'the container is gone' });
     if (container.phase === 'created') {
-      // Its first connection is to find the routes and names it needs.
-      await this.#networkReady;
-      if (this.#closed) return 'wait';
-      if (this.#mustStop()) return 'again';
+      // Its first connection is to find the routes and names it needs; a stop does not wait for them.
+      const until = this.#networkReady && Promise.race([this.#networkReady, aborted(this.#abort.signal)]);
       try {
-        await this.#ports.runtime.run(this.#containerId);
+        await this.#ports.runtime.run(this.#containerId, until ? { until } : {});
         return 'again';
       } catch (error) {
         return this.#report('failed', 'starting', { error: describeError(error) });
@@ -326,7 +328,7 @@ export class TaskController {
   }
 
   /** Notes and tells a new state. States only move forward; one that does not is left out. */
-  #report(state: TaskState, message: string, more: { error?: string } = {}): StepOutcome {
+  #report(state: TaskState, message: string, more: { error?: string; isStep?: boolean } = {}): StepOutcome {
     if (!mayFollow(state, this.#status.state)) return 'wait';
     const container = this.#ports.runtime.get(this.#containerId);
     this.#status = {
@@ -339,7 +341,8 @@ export class TaskController {
         : {}),
     };
     this.#ports.records.save({ taskId: this.#task.id, status: this.#status });
-    this.#ports.report({ taskId: this.#task.id, status: this.#status });
+    const report = { taskId: this.#task.id, status: this.#status };
+    this.#ports.report(report, more.isStep ?? steps.has(state));
     return 'again';
   }
 
@@ -349,6 +352,13 @@ export class TaskController {
     const state = !container ? 'assigned' : container.phase === 'created' ? 'ready' : 'starting';
     return { state, atMs: this.#ports.nowMs(), message: state };
   }
+}
+
+function aborted(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) resolve();
+    signal.addEventListener('abort', () => resolve(), { once: true });
+  });
 }
 
 function containerStatusOf(container: ContainerState): NonNullable<TaskStatus['container']> {

@@ -58,6 +58,8 @@ describe('tasks of a node', () => {
   let withdrawn: string[];
   let connections: number;
   let counted: number;
+  let settled: Promise<void>;
+  let steps: string[];
   let local: boolean;
   let pull: (reference: string, signal?: AbortSignal) => Promise<Image>;
   let pulled: { reference: string; peers: number }[];
@@ -89,10 +91,13 @@ describe('tasks of a node', () => {
         Promise.resolve([
           { baseUrl: 'https://10.0.0.2:2378', tls: { ca: '', cert: '', key: '', servername: 'n2' } },
         ]),
-      networkSettled: () => Promise.resolve(),
+      networkSettled: () => settled,
       isBalanced: () => true,
       records: new TaskRecords({ stateDir: folder, log: () => undefined }),
-      report: (report) => void reports.push(report),
+      report: (report, isStep) => {
+        reports.push(report);
+        if (isStep) steps.push(report.status.state);
+      },
       nowMs: () => Date.now(),
       log: () => undefined,
     });
@@ -117,6 +122,8 @@ describe('tasks of a node', () => {
     withdrawn = [];
     connections = 0;
     counted = 0;
+    settled = Promise.resolve();
+    steps = [];
     local = true;
     pulled = [];
     pull = () => Promise.resolve(image);
@@ -132,6 +139,7 @@ describe('tasks of a node', () => {
     assign(taskOf('running'));
     await running();
     expect(states()).to.deep.equal(['accepted', 'preparing', 'ready', 'starting', 'running']);
+    expect(steps).to.deep.equal(['accepted', 'preparing', 'ready', 'starting']);
     expect(last()).to.deep.include({ message: 'started', container: { id: container, pid: 100 } });
     expect(runtime.calls).to.deep.equal(['create', 'run']);
     expect(pulled).to.deep.equal([]);
@@ -140,10 +148,22 @@ describe('tasks of a node', () => {
   it('waits prepared until it is to run', async () => {
     assign(taskOf('ready'));
     await until('ready', () => last()?.state === 'ready');
+    // The leader waits for it.
+    expect(steps).not.to.include('ready');
     expect(runtime.calls).to.deep.equal(['create']);
     assign(taskOf('running'));
     await running();
     expect(runtime.calls).to.deep.equal(['create', 'run']);
+  });
+
+  it('is made ready while the kernel gets its network, and a stop waits for none', async () => {
+    settled = new Promise(() => undefined);
+    assign(taskOf('running'));
+    await until('made ready', () => runtime.calls.includes('run'));
+    expect(last()?.state).to.equal('starting');
+    assign(taskOf('shutdown'));
+    await until('shut down', () => last()?.state === 'shutdown');
+    expect(runtime.calls).to.deep.equal(['create', 'run', 'stop']);
   });
 
   it('runs only when healthy, and fails when it is not any more', async () => {

@@ -100,7 +100,7 @@ class TestAgent {
 
   report(taskId: string, state: TaskState): void {
     this.statuses.set(taskId as TaskId, state);
-    this.client.report(this.reportOf(taskId as TaskId, state));
+    this.client.report(this.reportOf(taskId as TaskId, state), false);
   }
 
   desired(taskId: string): string | undefined {

@@ -141,17 +141,17 @@ export class Container {
     });
   }
 
-  run(): Promise<ContainerState> {
+  run(until?: Promise<unknown>): Promise<ContainerState> {
     return this.#turns.take(async () => {
       this.#requirePresent();
       if (this.isRunning) return this.state();
       this.#restarts.cancel();
       this.#restarts.lastDelayMs = undefined;
-      return this.#start({ restart: { count: 0, stoppedByUser: false } });
+      return this.#start({ restart: { count: 0, stoppedByUser: false } }, until);
     });
   }
 
-  async #start(change: Partial<ContainerRecord>): Promise<ContainerState> {
+  async #start(change: Partial<ContainerRecord>, until?: Promise<unknown>): Promise<ContainerState> {
     this.#networkHold.release();
     const recorded = this.#kept.save({ ...change, launching: true });
     let launched: Launched;
@@ -163,6 +163,7 @@ export class Container {
         shim: this.#shim,
         attaches: this.#attaches,
         recorded,
+        until,
         cgroup: () => this.#cgroupPlan(),
       });
     } catch (error) {

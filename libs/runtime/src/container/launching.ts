@@ -28,9 +28,11 @@ export async function launchContainer(options: {
   attaches: AttachQueue;
   /** The disk knows that there is to be a launch. */
   recorded: Promise<void>;
+  /** Its program waits for this. */
+  until: Promise<unknown> | undefined;
   cgroup(): CgroupPlan;
 }): Promise<Launched> {
-  const { world, config, paths, shim, attaches, recorded } = options;
+  const { world, config, paths, shim, attaches, recorded, until } = options;
   recorded.catch(() => undefined);
   let plan;
   try {
@@ -59,7 +61,7 @@ export async function launchContainer(options: {
     return { ok: false, step: 'plan', errno: 0, message: describeError(error), exitCode: failedBeforeExec };
   }
   await recorded;
-  const held = attaches.isWanted;
+  const held = attaches.isWanted || until !== undefined;
   try {
     const outcome = await world.launcher.launch({ ...plan, shim: { ...plan.shim, held } });
     if (!outcome.ok || !held) return outcome;
@@ -72,6 +74,7 @@ export async function launchContainer(options: {
     if (status.phase === 'running') return { ok: true, pid: status.pid, startedAtMs: status.startedAtMs };
     if (status.phase !== 'held') throw error;
   }
+  await until;
   await attaches.open(shim);
   return shim.start();
 }
