@@ -14,6 +14,8 @@ const programs = {
   manager: 'dist/apps/manager/src/main.js',
   // The manager's thread that writes the Raft log.
   'storage-worker': 'dist/libs/raft/src/wal/storage-worker.js',
+  // The part of enxame-runtime that is not C, which finds it there.
+  'runtime-translator': 'dist/libs/runtime/src/oci/main.js',
 };
 
 /** What NestJS would load if it were installed and asked for. */

@@ -2,14 +2,19 @@
 
 #include <errno.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 #include <sys/socket.h>
 
 struct packet {
   int message;
+  /* With HOOKED. */
+  pid_t pid;
   struct error error;
 };
+
+enum { PLAIN_BYTES = offsetof(struct packet, error) };
 
 static int send_packet(int channel, const struct packet *packet, size_t length, int fd) {
   union {
@@ -32,21 +37,25 @@ static int send_packet(int channel, const struct packet *packet, size_t length, 
 
 int channel_send(int channel, enum channel_message message, int fd) {
   struct packet packet = {.message = message};
-  return send_packet(channel, &packet, sizeof packet.message, fd);
+  return send_packet(channel, &packet, PLAIN_BYTES, fd);
 }
 
 int channel_send_error(int channel, const struct error *error) {
-  struct packet packet = {CHANNEL_ERROR, *error};
+  struct packet packet = {CHANNEL_ERROR, 0, *error};
   return send_packet(channel, &packet, sizeof packet, -1);
 }
 
-int channel_receive(int channel, int *fd, struct error *error) {
-  struct packet packet = {0};
+int channel_send_hooked(int channel, pid_t pid) {
+  struct packet packet = {.message = CHANNEL_HOOKED, .pid = pid};
+  return send_packet(channel, &packet, PLAIN_BYTES, -1);
+}
+
+static int receive(int channel, struct packet *packet, int *fd, struct error *error) {
   union {
     struct cmsghdr header;
     char bytes[CMSG_SPACE(sizeof(int))];
   } control;
-  struct iovec data = {&packet, sizeof packet};
+  struct iovec data = {packet, sizeof *packet};
   struct msghdr message = {
       .msg_iov = &data, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
   ssize_t length;
@@ -65,9 +74,21 @@ int channel_receive(int channel, int *fd, struct error *error) {
   struct cmsghdr *header = CMSG_FIRSTHDR(&message);
   *fd = -1;
   if (header && header->cmsg_type == SCM_RIGHTS) memcpy(fd, CMSG_DATA(header), sizeof *fd);
-  if (packet.message == CHANNEL_ERROR) {
-    *error = packet.error;
+  if (packet->message == CHANNEL_ERROR) {
+    *error = packet->error;
     error->step[sizeof error->step - 1] = 0;
   }
-  return packet.message;
+  return packet->message;
+}
+
+int channel_receive(int channel, int *fd, struct error *error) {
+  struct packet packet = {0};
+  return receive(channel, &packet, fd, error);
+}
+
+pid_t channel_await_hooked(int channel, struct error *error) {
+  struct packet packet = {0};
+  int fd = -1;
+  if (receive(channel, &packet, &fd, error) == CHANNEL_HOOKED) return packet.pid;
+  return fail(error, EPIPE, "the keeper is gone");
 }

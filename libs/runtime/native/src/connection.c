@@ -125,7 +125,7 @@ static int start_job(struct shim *shim, struct job *job, struct reader *payload,
     const struct operation *stdio = find_operation(&plan, OP_STDIO);
     struct container container = {shim->main.process.pidfd, shim->main.process.devpts};
     job->open_stdin = stdio && stdio->stdio.open_stdin;
-    result = start_process(&plan, &container, &job->process, err);
+    result = start_process(&plan, &container, NULL, &job->process, err);
   }
   free_plan(&plan);
   return result;

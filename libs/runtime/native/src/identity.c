@@ -99,6 +99,14 @@ int become_user(const struct plan *plan, struct error *err) {
   return 0;
 }
 
+static int raise_ambient(uint64_t ambient, struct error *err) {
+  for (unsigned number = 0; ambient >> number && number < CAPABILITY_NUMBERS; number++) {
+    if (!((ambient >> number) & 1)) continue;
+    if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, number, 0, 0) < 0) return fail(err, errno, "raise capability %u", number);
+  }
+  return 0;
+}
+
 int drop_last_rights(const struct plan *plan, struct error *err) {
   const struct operation *seccomp = find_operation(plan, OP_SECCOMP);
   const struct operation *capabilities = find_operation(plan, OP_CAPABILITIES);
@@ -126,11 +134,11 @@ int drop_last_rights(const struct plan *plan, struct error *err) {
   }
   if (!capabilities) return 0;
   uint64_t permitted = (uint64_t)capabilities->capabilities.permitted & had;
-  if (set_capabilities((uint64_t)capabilities->capabilities.effective & permitted, permitted,
-                       (uint64_t)capabilities->capabilities.inheritable & permitted) < 0) {
+  uint64_t inheritable = (uint64_t)capabilities->capabilities.inheritable & permitted;
+  if (set_capabilities((uint64_t)capabilities->capabilities.effective & permitted, permitted, inheritable) < 0) {
     return fail(err, errno, "set capabilities");
   }
-  return 0;
+  return raise_ambient((uint64_t)capabilities->capabilities.ambient & permitted & inheritable, err);
 }
 
 static const char *search_path(const struct plan *plan) {

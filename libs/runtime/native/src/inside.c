@@ -2,6 +2,7 @@
 
 #include "channel.h"
 #include "cleanup.h"
+#include "hooks.h"
 #include "identity.h"
 #include "init.h"
 #include "join.h"
@@ -23,6 +24,7 @@
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 
 struct setup {
@@ -36,6 +38,8 @@ struct setup {
   int terminal;
   bool has_interfaces;
   bool has_cgroups;
+  /* As the node sees it; 0 until its hooks are told. */
+  pid_t pid;
   /* Binds that share mounts with the node or come from another container, by operation; NULL when there are none. */
   int *shared;
 };
@@ -132,9 +136,22 @@ static int hand_over_devpts(struct setup *setup, struct error *err) {
   return channel_send(setup->inside->channel, CHANNEL_DEVPTS, devpts) == 0 ? 0 : fail(err, errno, "hand devpts over");
 }
 
+/* The namespaces and mounts are all there, and the node's root is still `/`: so the keeper's hooks, then those of here. */
+static int run_create_hooks(struct setup *setup, struct error *err) {
+  const struct plan *plan = setup->plan;
+  bool wanted = has_hooks(plan, HOOK_PRESTART) || has_hooks(plan, HOOK_CREATE_RUNTIME) ||
+                has_hooks(plan, HOOK_CREATE_CONTAINER) || has_hooks(plan, HOOK_START_CONTAINER);
+  if (!wanted) return 0;
+  if (need_cgroups(setup, err) < 0) return -1;
+  if (channel_send(setup->inside->channel, CHANNEL_MOUNTED, -1) < 0) return fail(err, errno, "report to the keeper");
+  setup->pid = channel_await_hooked(setup->inside->channel, err);
+  if (setup->pid < 0) return -1;
+  return run_hooks(plan, HOOK_CREATE_CONTAINER, "creating", setup->pid, err);
+}
+
 static int pivot(struct setup *setup, const struct operation *operation, struct error *err) {
-  if (need_terminal(setup, err) < 0 || hand_over_devpts(setup, err) < 0) return -1;
-  return pivot_into(setup->root, operation->pivot_root.read_only != 0, err);
+  if (need_terminal(setup, err) < 0 || hand_over_devpts(setup, err) < 0 || run_create_hooks(setup, err) < 0) return -1;
+  return pivot_into(setup->root, operation->pivot_root.read_only != 0, operation->pivot_root.move != 0, err);
 }
 
 /*
@@ -158,7 +175,7 @@ static int take_shared_binds(struct setup *setup, struct error *err) {
   return 0;
 }
 
-static int bind(struct setup *setup, const struct operation *operation, struct error *err) {
+static int make_bind(struct setup *setup, const struct operation *operation, struct error *err) {
   int taken = setup->shared ? setup->shared[operation - setup->plan->operations] : -1;
   return mount_bind(setup->root, operation, taken, err);
 }
@@ -183,7 +200,7 @@ static int build_root(struct setup *setup, const struct operation *operation, st
       if (!strncmp(operation->mount.type, "cgroup", 6) && need_cgroups(setup, err) < 0) return -1;
       return mount_filesystem(root, operation, err);
     case OP_BIND:
-      return bind(setup, operation, err);
+      return make_bind(setup, operation, err);
     case OP_DEVICE:
       return make_device(root, operation, err);
     case OP_SYMLINK:
@@ -218,6 +235,9 @@ static int execute(struct setup *setup, const struct operation *operation, struc
     case OP_LOG:
     case OP_OOM_FILE:
     case OP_HOST_SYSCTL:
+    case OP_ID_MAPS:
+    case OP_HOOK:
+    case OP_OCI_STATE:
     /* The last steps, in an order of their own. */
     case OP_NO_NEW_PRIVILEGES:
     case OP_CAPABILITIES:
@@ -226,12 +246,16 @@ static int execute(struct setup *setup, const struct operation *operation, struc
     case OP_WORKDIR:
     case OP_ENVIRONMENT:
     case OP_INIT:
+    case OP_UMASK:
+    case OP_NO_KEYRING:
     case OP_EXEC:
       return 0;
     case OP_INTERFACE:
       return need_interfaces(setup, err) < 0 ? -1 : configure_container_end(operation, err);
     case OP_LOOPBACK:
       return set_loopback_up(err);
+    case OP_MOUNTED_ROOT_PROPAGATION:
+      return set_mounted_root_propagation((unsigned long)operation->mounted_root_propagation.flag, err);
     case OP_HOSTNAME:
       return set_hostname(operation, err);
     case OP_SYSCTL:
@@ -250,8 +274,17 @@ static int enter_container(const struct plan *plan, int container, struct error 
   if (!namespaces) return fail(err, EINVAL, "exec: no namespaces");
   int flags = (namespaces->namespaces.network ? CLONE_NEWNET : 0) | (namespaces->namespaces.ipc ? CLONE_NEWIPC : 0) |
               (namespaces->namespaces.mount ? CLONE_NEWNS : 0) | (namespaces->namespaces.uts ? CLONE_NEWUTS : 0) |
-              (namespaces->namespaces.cgroup ? CLONE_NEWCGROUP : 0);
+              (namespaces->namespaces.cgroup ? CLONE_NEWCGROUP : 0) |
+              (find_operation(plan, OP_ID_MAPS) ? CLONE_NEWUSER : 0);
   return setns(container, flags) == 0 ? 0 : fail(err, errno, "enter the container");
+}
+
+/* Until here it has ids that the new user namespace does not know. */
+static int become_mapped_root(struct setup *setup, struct error *err) {
+  if (!find_operation(setup->plan, OP_ID_MAPS)) return 0;
+  if (setup->inside->container < 0 && await_keeper(setup, CHANNEL_MAPPED, err) < 0) return -1;
+  if (setresgid(0, 0, 0) < 0 || setresuid(0, 0, 0) < 0) return fail(err, errno, "become root of the user namespace");
+  return 0;
 }
 
 static int make_workdir(const struct plan *plan, struct error *err) {
@@ -302,12 +335,13 @@ static int start_session(struct setup *setup, struct error *err) {
   setsid();
   bool terminal = setup->stdio && setup->stdio->stdio.tty;
   if (terminal && ioctl(0, TIOCSCTTY, 1) < 0) return fail(err, errno, "take the terminal");
-  syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, NULL, 0, 0, 0);
+  if (!find_operation(setup->plan, OP_NO_KEYRING)) syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, NULL, 0, 0, 0);
   return 0;
 }
 
 /* A container without its keeper has no log and no record of its end, so it ends too. */
 static int die_with_keeper(struct setup *setup, struct error *err) {
+  if (setup->inside->detachment) return 0;
   struct pollfd channel = {.fd = setup->inside->channel};
   if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0) return fail(err, errno, "bind to the keeper");
   if (poll(&channel, 1, 0) > 0 && channel.revents & POLLHUP) return fail(err, EPIPE, "the keeper is gone");
@@ -320,6 +354,29 @@ static int wait_for_start(const struct plan *plan, int channel, struct error *er
   if (channel_send(channel, CHANNEL_HELD, -1) < 0) return fail(err, errno, "report to the keeper");
   if (channel_receive(channel, &fd, err) != CHANNEL_START) return fail(err, EPIPE, "the keeper is gone");
   return 0;
+}
+
+/* Who creates a container is to hear of a program that is not there. The start looks again, with the user's own rights. */
+static int check_program(const struct plan *plan, struct error *err) {
+  char path[PATH_MAX];
+  struct error ignored;
+  enter_workdir(plan, &ignored);
+  int found = find_program(plan, path, err);
+  return found == 0 && chdir("/") < 0 ? fail(err, errno, "enter /") : found;
+}
+
+/* The keeper goes away meanwhile: whoever connects first is the one that starts the program, and hears if it cannot run. */
+static int wait_at_socket(struct setup *setup, int listener, struct error *err) {
+  int fd = -1;
+  if (check_program(setup->plan, err) < 0) return -1;
+  if (channel_send(setup->inside->channel, CHANNEL_HELD, -1) < 0) return fail(err, errno, "report to the creator");
+  close_descriptor(&setup->inside->channel);
+  do setup->inside->channel = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+  while (setup->inside->channel < 0 && errno == EINTR);
+  if (setup->inside->channel < 0) return fail(err, errno, "wait for the start");
+  close(listener);
+  if (channel_receive(setup->inside->channel, &fd, err) != CHANNEL_START) return fail(err, EPIPE, "the starter is gone");
+  return run_hooks(setup->plan, HOOK_START_CONTAINER, "created", setup->pid, err);
 }
 
 static void reset_signals(void) {
@@ -340,8 +397,10 @@ static int execute_program(struct setup *setup, struct error *err) {
   char *nothing[] = {NULL};
   char **variables = environment ? environment->environment.variables.items : nothing;
   char **argv = find_operation(plan, OP_EXEC)->exec.argv.items;
-  umask(022);
-  if (sys_close_range(3, ~0U, CLOSE_RANGE_CLOEXEC) < 0) return fail(err, errno, "close descriptors");
+  const struct operation *mask = find_operation(plan, OP_UMASK);
+  umask(mask ? (mode_t)mask->umask.mask : 022);
+  unsigned kept = setup->inside->detachment ? setup->inside->detachment->kept_descriptors : 0;
+  if (sys_close_range(3 + kept, ~0U, CLOSE_RANGE_CLOEXEC) < 0) return fail(err, errno, "close descriptors");
   if (drop_last_rights(plan, err) < 0) return -1;
   execve(path, argv, variables);
   int code = errno;
@@ -360,11 +419,14 @@ static int set_up(struct setup *setup, struct error *err) {
   int container = setup->inside->container;
   /* setns into the cgroup namespace needs no join: what it shows is the container's root either way. */
   if (container >= 0 && enter_container(setup->plan, container, err) < 0) return -1;
+  if (become_mapped_root(setup, err) < 0) return -1;
   if (container < 0 && join_namespaces(setup->plan, err) < 0) return -1;
   for (uint32_t i = 0; i < setup->plan->count; i++) {
     if (execute(setup, &setup->plan->operations[i], err) < 0) return -1;
   }
   if (need_cgroups(setup, err) < 0 || make_workdir(setup->plan, err) < 0 || take_stdio(setup, err) < 0) return -1;
+  const struct detachment *detachment = setup->inside->detachment;
+  if (detachment && detachment->start_socket >= 0) return wait_at_socket(setup, detachment->start_socket, err);
   return wait_for_start(setup->plan, setup->inside->channel, err);
 }
 

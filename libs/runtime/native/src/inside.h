@@ -2,7 +2,7 @@
 #ifndef ENXAME_INSIDE_H
 #define ENXAME_INSIDE_H
 
-#include "plan.h"
+#include "process.h"
 
 struct inside {
   int channel;
@@ -10,6 +10,8 @@ struct inside {
   int stdio[3];
   /* The container to enter; -1: this process is a new one. */
   int container;
+  /* NULL: the keeper stays. */
+  const struct detachment *detachment;
 };
 
 /* Never returns: execs, or says why not on the channel and exits. */

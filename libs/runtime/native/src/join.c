@@ -18,7 +18,7 @@ int open_joined_namespace(const struct plan *plan, int flag, int *fd, struct err
 }
 
 int join_namespaces(const struct plan *plan, struct error *err) {
-  static const int flags[] = {CLONE_NEWNET, CLONE_NEWIPC};
+  static const int flags[] = {CLONE_NEWNET, CLONE_NEWIPC, CLONE_NEWUTS, CLONE_NEWCGROUP};
   for (size_t i = 0; i < sizeof flags / sizeof *flags; i++) {
     autoclose int fd = -1;
     if (open_joined_namespace(plan, flags[i], &fd, err) < 0) return -1;

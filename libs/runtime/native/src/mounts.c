@@ -130,14 +130,13 @@ static int set_propagation(int mount, const struct operation *operation) {
 
 int mount_bind(int root, const struct operation *operation, int taken, struct error *err) {
   const char *source_path = operation->bind.source;
-  bool recursive = operation->bind.recursive != 0;
   autoclose int mount = taken >= 0 ? taken : clone_bind_source(operation, err);
   struct stat status;
   if (mount < 0) return -1;
   if (fstat(mount, &status) < 0) return fail(err, errno, "bind source path %s", source_path);
   autoclose int target = make_target_in_root(root, operation->bind.target, S_ISDIR(status.st_mode), err);
   if (target < 0) return -1;
-  if (operation->bind.attributes && change_mount(mount, (uint64_t)operation->bind.attributes, 0, recursive) < 0) {
+  if (operation->bind.attributes && change_mount(mount, (uint64_t)operation->bind.attributes, 0, operation->bind.attributes_recursive != 0) < 0) {
     return fail(err, errno, "bind %s: flags", source_path);
   }
   if (set_propagation(mount, operation) < 0) return fail(err, errno, "bind %s: propagation", source_path);
@@ -170,8 +169,7 @@ int make_path_read_only(int root, const char *path, struct error *err) {
   if (target < 0) return errno == ENOENT || errno == ENOTDIR ? 0 : fail(err, errno, "make %s read-only", path);
   autoclose int mount = clone_mount(target, true);
   if (mount < 0) return fail(err, errno, "make %s read-only", path);
-  uint64_t attributes = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
-  if (change_mount(mount, attributes, 0, true) < 0) return fail(err, errno, "make %s read-only", path);
+  if (change_mount(mount, MOUNT_ATTR_RDONLY, 0, true) < 0) return fail(err, errno, "make %s read-only", path);
   return attach_mount(mount, target, path, err);
 }
 
@@ -192,7 +190,12 @@ int make_device(int root, const struct operation *operation, struct error *err) 
   if (operation->device.type < 0 || operation->device.type > 2) return fail(err, EINVAL, "make device %s", path);
   mode_t mode = types[operation->device.type] | ((mode_t)operation->device.mode & 07777);
   dev_t number = makedev((unsigned)operation->device.major, (unsigned)operation->device.minor);
-  if (mknodat(parent, name, mode, number) < 0) return fail(err, errno, "make device %s", path);
+  if (mknodat(parent, name, mode, number) < 0) {
+    /* What a root file system brings there by this name is replaced. */
+    if (errno != EEXIST || unlinkat(parent, name, 0) < 0 || mknodat(parent, name, mode, number) < 0) {
+      return fail(err, errno, "make device %s", path);
+    }
+  }
   if (fchownat(parent, name, (uid_t)operation->device.uid, (gid_t)operation->device.gid, AT_SYMLINK_NOFOLLOW) < 0) {
     return fail(err, errno, "make device %s", path);
   }

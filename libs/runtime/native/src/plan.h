@@ -46,7 +46,22 @@ enum operation_kind {
   OP_EXEC,
   OP_DEVICE_PROGRAM,
   OP_JOIN_NAMESPACE,
+  OP_ID_MAPS,
+  OP_HOOK,
+  OP_OCI_STATE,
+  OP_UMASK,
+  OP_MOUNTED_ROOT_PROPAGATION,
+  OP_NO_KEYRING,
   OP_KIND_END,
+};
+
+enum hook_stage {
+  HOOK_PRESTART,
+  HOOK_CREATE_RUNTIME,
+  HOOK_CREATE_CONTAINER,
+  HOOK_START_CONTAINER,
+  HOOK_POSTSTART,
+  HOOK_POSTSTOP,
 };
 
 enum propagation { PROPAGATION_PRIVATE, PROPAGATION_SLAVE, PROPAGATION_SHARED };
@@ -84,22 +99,27 @@ struct operation {
     struct { int64_t slave; } root_propagation;
     struct { struct strings lower; const char *upper, *work, *mount_point; struct strings options; } overlay;
     struct { const char *source, *mount_point; } bind_root;
-    struct { const char *type, *source, *target; int64_t attributes; struct strings options; } mount;
-    struct { const char *source, *target; int64_t recursive, attributes, propagation /* enum propagation */, propagation_recursive; const char *subpath, *mount_namespace; } bind;
+    struct { const char *type, *source, *target; int64_t attributes; struct strings options; int64_t copy_up; } mount;
+    struct { const char *source, *target; int64_t recursive, attributes, propagation /* enum propagation */, propagation_recursive; const char *subpath, *mount_namespace; int64_t attributes_recursive; } bind;
     struct { const char *path; int64_t type, major, minor, mode, uid, gid; } device;
     struct { const char *path, *target; } symlink;
     struct { const char *path; int64_t mode, uid, gid; } directory;
     struct { const char *path; struct bytes data; int64_t mode, uid, gid; } file;
-    struct { int64_t read_only; } pivot_root;
+    struct { int64_t read_only, move; } pivot_root;
     struct { const char *name, *domain_name; } hostname;
     struct { int64_t value; } oom_score;
     struct { int64_t resource, soft, hard; } rlimit;
-    struct { int64_t bounding, effective, permitted, inheritable; } capabilities;
+    struct { int64_t bounding, effective, permitted, inheritable, ambient; } capabilities;
     struct { int64_t uid, gid; struct bytes groups; /* u32 each */ } user;
     struct { struct bytes program; } seccomp;
     struct { const char *path; int64_t create; } workdir;
     struct { struct strings variables; } environment;
     struct { struct strings argv; } exec;
+    struct { const char *uids, *gids; } id_maps;
+    struct { int64_t stage; const char *path; struct strings args, environment; int64_t timeout_seconds; } hook;
+    struct { const char *oci_version, *bundle, *annotations; } oci_state;
+    struct { int64_t mask; } umask;
+    struct { int64_t flag; /* MS_... */ } mounted_root_propagation;
   };
 };
 

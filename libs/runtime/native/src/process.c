@@ -3,6 +3,7 @@
 #include "cgroup.h"
 #include "channel.h"
 #include "cleanup.h"
+#include "hooks.h"
 #include "inside.h"
 #include "join.h"
 #include "kernel.h"
@@ -67,9 +68,19 @@ static int take_terminal(struct ends *ends, int master, struct error *err) {
   return 0;
 }
 
+/* Copies, so that the starter keeps its own; above what the process is to have from it. */
+static int share_stdio(struct ends *ends, unsigned kept_descriptors, struct error *err) {
+  for (int fd = 0; fd <= 2; fd++) {
+    ends->child[fd] = fcntl(fd, F_DUPFD_CLOEXEC, 3 + (int)kept_descriptors);
+    if (ends->child[fd] < 0) return fail(err, errno, "share descriptor %d", fd);
+  }
+  return 0;
+}
+
 static int make_ends(struct ends *ends, const struct operation *stdio, const struct container *container,
-                     struct error *err) {
+                     const struct detachment *detachment, struct error *err) {
   if (!stdio) return fail(err, EINVAL, "plan: no stdio");
+  if (!stdio->stdio.tty && detachment) return share_stdio(ends, detachment->kept_descriptors, err);
   if (!stdio->stdio.tty) return make_pipes(ends, stdio->stdio.open_stdin != 0, err);
   if (!container) return 0;
   int master = -1;
@@ -84,7 +95,7 @@ static uint64_t clone_flags(const struct plan *plan) {
   if (!wanted) return 0;
   return (wanted->namespaces.pid ? CLONE_NEWPID : 0) | (wanted->namespaces.network ? CLONE_NEWNET : 0) |
          (wanted->namespaces.ipc ? CLONE_NEWIPC : 0) | (wanted->namespaces.mount ? CLONE_NEWNS : 0) |
-         (wanted->namespaces.uts ? CLONE_NEWUTS : 0);
+         (wanted->namespaces.uts ? CLONE_NEWUTS : 0) | (find_operation(plan, OP_ID_MAPS) ? CLONE_NEWUSER : 0);
 }
 
 /*
@@ -126,8 +137,28 @@ static int make_interfaces(const struct plan *plan, pid_t pid, struct error *err
   return 0;
 }
 
+static int write_map(pid_t pid, const char *file, const char *lines, struct error *err) {
+  char path[64];
+  snprintf(path, sizeof path, "/proc/%d/%s", pid, file);
+  return write_small_file(AT_FDCWD, path, lines) == 0 ? 0 : fail(err, errno, "write %s \"%.100s\"", file, lines);
+}
+
+static int map_ids(const struct plan *plan, const struct process *process, struct error *err) {
+  const struct operation *maps = find_operation(plan, OP_ID_MAPS);
+  if (!maps) return 0;
+  if (write_map(process->pid, "uid_map", maps->id_maps.uids, err) < 0) return -1;
+  if (write_map(process->pid, "gid_map", maps->id_maps.gids, err) < 0) return -1;
+  return channel_send(process->channel, CHANNEL_MAPPED, -1) == 0 ? 0 : fail(err, errno, "start the new process");
+}
+
+static int run_runtime_hooks(const struct plan *plan, const struct process *process, struct error *err) {
+  if (run_hooks(plan, HOOK_PRESTART, "creating", process->pid, err) < 0) return -1;
+  if (run_hooks(plan, HOOK_CREATE_RUNTIME, "creating", process->pid, err) < 0) return -1;
+  return channel_send_hooked(process->channel, process->pid) == 0 ? 0 : fail(err, errno, "start the new process");
+}
+
 /* Reads until the process runs its program, waits for START, or has failed. */
-static int await_process(struct process *process, struct ends *ends, struct error *err) {
+static int await_process(const struct plan *plan, struct process *process, struct ends *ends, struct error *err) {
   for (;;) {
     int fd = -1;
     int message = channel_receive(process->channel, &fd, err);
@@ -138,6 +169,9 @@ static int await_process(struct process *process, struct ends *ends, struct erro
         return 0;
       case CHANNEL_HELD:
         return 0;
+      case CHANNEL_MOUNTED:
+        if (run_runtime_hooks(plan, process, err) < 0) return -1;
+        break;
       case CHANNEL_DEVPTS:
         process->devpts = fd;
         break;
@@ -157,13 +191,13 @@ static int tell_process(int channel, enum channel_message message, struct error 
 static int set_up_process(const struct plan *plan, const struct container *container, struct process *process,
                           struct ends *ends, struct error *err) {
   struct error own = {0};
-  bool ready = (container || make_interfaces(plan, process->pid, &own) == 0) &&
+  bool ready = (container || (map_ids(plan, process, &own) == 0 && make_interfaces(plan, process->pid, &own) == 0)) &&
                tell_process(process->channel, CHANNEL_INTERFACES, &own) == 0 &&
                join_cgroups(plan, process->pid, &own) == 0 &&
                tell_process(process->channel, CHANNEL_JOINED, &own) == 0;
   /* A process that has failed already is gone, which makes all of the above fail: its own reason is the true one. */
   if (!ready) shutdown(process->channel, SHUT_WR);
-  if (await_process(process, ends, err) < 0) {
+  if (await_process(plan, process, ends, err) < 0) {
     if (!ready && err->code == EPIPE) *err = own;
     return -1;
   }
@@ -172,14 +206,16 @@ static int set_up_process(const struct plan *plan, const struct container *conta
   return -1;
 }
 
-static int clone_process(const struct plan *plan, const struct container *container, struct process *process,
-                         struct ends *ends, struct error *err) {
+static int clone_process(const struct plan *plan, const struct container *container,
+                         const struct detachment *detachment, struct process *process, struct ends *ends,
+                         struct error *err) {
   int channel[2];
   if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, channel) < 0) return fail(err, errno, "make a channel");
   process->channel = channel[0];
   autoclose int theirs = channel[1];
   struct timeval patience = {.tv_sec = container ? EXEC_SECONDS_MAX : LAUNCH_SECONDS_MAX};
-  setsockopt(process->channel, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+  /* A command line has its user to lose patience, and hooks take the time they take. */
+  if (!detachment) setsockopt(process->channel, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
   autoclose int cgroup = -1;
   if (open_unified_cgroup(plan, &cgroup, err) < 0) return -1;
   struct clone_args arguments = {
@@ -191,7 +227,7 @@ static int clone_process(const struct plan *plan, const struct container *contai
   pid_t pid = clone_into(plan, container, &arguments, err);
   if (pid < 0) return -1;
   if (pid == 0) {
-    struct inside inside = {theirs, {ends->child[0], ends->child[1], ends->child[2]}, container ? container->pidfd : -1};
+    struct inside inside = {theirs, {ends->child[0], ends->child[1], ends->child[2]}, container ? container->pidfd : -1, detachment};
     /* A descriptor of the keeper's end here would hide the keeper's death. */
     close(process->channel);
     run_inside(plan, &inside);
@@ -200,8 +236,8 @@ static int clone_process(const struct plan *plan, const struct container *contai
   return 0;
 }
 
-int start_process(const struct plan *plan, const struct container *container, struct process *process,
-                  struct error *err) {
+int start_process(const struct plan *plan, const struct container *container, const struct detachment *detachment,
+                  struct process *process, struct error *err) {
   const struct operation *stdio = find_operation(plan, OP_STDIO);
   autoends struct ends ends = {{-1, -1, -1}, {-1, -1, -1}};
   *process = (struct process){.pidfd = -1, .in = -1, .out = -1, .err = -1, .channel = -1, .devpts = -1};
@@ -209,9 +245,9 @@ int start_process(const struct plan *plan, const struct container *container, st
     return fail(err, EINVAL, "plan: a container needs its own mount namespace");
   }
   if (!container && prepare_cgroups(plan, err) < 0) return -1;
-  if (make_ends(&ends, stdio, container, err) < 0) return -1;
+  if (make_ends(&ends, stdio, container, detachment, err) < 0) return -1;
   process->tty = stdio->stdio.tty != 0;
-  if (clone_process(plan, container, process, &ends, err) < 0 ||
+  if (clone_process(plan, container, detachment, process, &ends, err) < 0 ||
       set_up_process(plan, container, process, &ends, err) < 0) {
     discard_process(process);
     return -1;

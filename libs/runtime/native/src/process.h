@@ -25,7 +25,17 @@ struct container {
   int devpts;
 };
 
-int start_process(const struct plan *plan, const struct container *container, struct process *process, struct error *err);
+/* How a process is started that its starter does not keep. */
+struct detachment {
+  /* It has the starter's own stdio and its descriptors from 3 on, this many of them. Its terminal's master is `process.out`. */
+  unsigned kept_descriptors;
+  /* Listening; taken over. The process waits there for its START, as on a channel. -1: it starts at once. */
+  int start_socket;
+};
+
+/* `detachment` NULL: the starter keeps it, and it dies with it. */
+int start_process(const struct plan *plan, const struct container *container, const struct detachment *detachment,
+                  struct process *process, struct error *err);
 /* Lets a held process run its program. */
 int start_held(struct process *process, struct error *err);
 /* Kills it if it runs, reaps it, closes everything. */

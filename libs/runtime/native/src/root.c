@@ -83,8 +83,18 @@ int mount_bind_root(const struct operation *operation, struct error *err) {
   return open_layer(operation->bind_root.mount_point, err);
 }
 
+static int move_over_root(struct error *err) {
+  if (mount(".", "/", NULL, MS_MOVE, NULL) < 0) return fail(err, errno, "move the root over /");
+  if (chroot(".") < 0 || chdir("/") < 0) return fail(err, errno, "enter /");
+  return 0;
+}
+
+int set_mounted_root_propagation(unsigned long flag, struct error *err) {
+  return mount(NULL, "/", NULL, flag, NULL) == 0 ? 0 : fail(err, errno, "set the propagation of the new /");
+}
+
 /* pivot_root(".", ".") stacks the old root under the new one, where it is then unmounted: no folder is needed. */
-int pivot_into(int root, bool read_only, struct error *err) {
+int pivot_into(int root, bool read_only, bool move, struct error *err) {
   if (read_only) {
     struct mount_attr change = {.attr_set = MOUNT_ATTR_RDONLY};
     if (mount_setattr(root, "", AT_EMPTY_PATH, &change, sizeof change) < 0) {
@@ -92,6 +102,7 @@ int pivot_into(int root, bool read_only, struct error *err) {
     }
   }
   if (fchdir(root) < 0) return fail(err, errno, "enter the root");
+  if (move) return move_over_root(err);
   if (sys_pivot_root(".", ".") < 0) return fail(err, errno, "pivot_root");
   if (umount2(".", MNT_DETACH) < 0) return fail(err, errno, "unmount the node's root");
   if (chdir("/") < 0) return fail(err, errno, "enter /");

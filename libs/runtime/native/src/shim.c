@@ -74,7 +74,7 @@ static int start_container(struct shim *shim, struct plan *plan, struct reader *
   if (unlink(plan->exit_path) < 0 && errno != ENOENT) return fail(err, errno, "remove %s", plan->exit_path);
   if (open_log(&shim->log, plan, err) < 0) return -1;
   shim->oom_kills_before = read_oom_kills(shim->oom_path);
-  return start_process(plan, NULL, &shim->main.process, err);
+  return start_process(plan, NULL, NULL, &shim->main.process, err);
 }
 
 static void record_failure(struct shim *shim, const struct error *error) {

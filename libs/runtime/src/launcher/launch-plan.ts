@@ -64,7 +64,13 @@ export type LaunchOperation =
   | Workdir
   | Environment
   | Init
-  | Exec;
+  | Exec
+  | IdMaps
+  | Hook
+  | OciState
+  | Umask
+  | MountedRootPropagation
+  | NoKeyring;
 
 /** `mkdir -p` on the node, 0755. */
 export interface CgroupDirectory {
@@ -108,10 +114,10 @@ export interface Namespaces {
   cgroup: boolean;
 }
 
-/** In a launch plan: a namespace of another process, instead of a new one. `path`: of `/proc/PID/ns`. */
+/** In a launch plan: a namespace of another process, instead of a new one. `path`: of `/proc/PID/ns`, or bound anywhere. */
 export interface JoinNamespace {
   kind: 'join-namespace';
-  namespace: 'pid' | 'network' | 'ipc';
+  namespace: 'pid' | 'network' | 'ipc' | 'uts' | 'cgroup';
   path: string;
 }
 
@@ -209,6 +215,8 @@ export interface FilesystemMount {
   flags: readonly MountFlag[];
   /** `key=value` or `key`, as in mount(8)'s -o, without the flags above. */
   options: readonly string[];
+  /** What the root has at `target` is copied into it. */
+  copyUp?: boolean;
 }
 
 /**
@@ -225,6 +233,8 @@ export interface BindMount {
   target: string;
   recursive: boolean;
   flags: readonly MountFlag[];
+  /** The flags hold for the mounts below it as well. Absent: when it is recursive. */
+  flagsRecursive?: boolean;
   propagation: 'private' | 'rprivate' | 'slave' | 'rslave' | 'shared' | 'rshared';
 }
 
@@ -285,6 +295,8 @@ export interface ReadOnlyPath {
 export interface PivotRoot {
   kind: 'pivot-root';
   readOnly: boolean;
+  /** The root is moved over `/` instead, for nodes whose own root cannot be pivoted from (an initramfs). */
+  move?: boolean;
 }
 
 export interface Hostname {
@@ -344,13 +356,15 @@ export interface NoNewPrivileges {
   kind: 'no-new-privileges';
 }
 
-/** Bit masks: bit n is capability n. Ambient is empty always. Bits this kernel or node lacks are left out. */
+/** Bit masks: bit n is capability n. Bits this kernel or node lacks are left out. */
 export interface Capabilities {
   kind: 'capabilities';
   bounding: bigint;
   effective: bigint;
   permitted: bigint;
   inheritable: bigint;
+  /** Survive the exec of a program without rights of its own. Only what is permitted and inheritable can be. */
+  ambient?: bigint;
 }
 
 export interface User {
@@ -387,6 +401,58 @@ export interface Init {
 export interface Exec {
   kind: 'exec';
   argv: readonly string[];
+}
+
+/** A new user namespace with these lines of `/proc/PID/uid_map` and `gid_map`. */
+export interface IdMaps {
+  kind: 'id-maps';
+  uids: string;
+  gids: string;
+}
+
+export const hookStages = {
+  prestart: 0n,
+  createRuntime: 1n,
+  createContainer: 2n,
+  startContainer: 3n,
+  poststart: 4n,
+  poststop: 5n,
+} as const;
+
+/** A program of the node's (at startContainer: of the container's) that gets the state on its stdin. In list order. */
+export interface Hook {
+  kind: 'hook';
+  stage: keyof typeof hookStages;
+  path: string;
+  args: readonly string[];
+  environment: readonly string[];
+  /** 0: as long as it takes. */
+  timeoutSeconds: number;
+}
+
+/** What the state of an OCI container shows beside id, status and pid. */
+export interface OciState {
+  kind: 'oci-state';
+  ociVersion: string;
+  bundle: string;
+  /** A JSON object. */
+  annotations: string;
+}
+
+export interface Umask {
+  kind: 'umask';
+  mask: number;
+}
+
+/** What becomes of mounts below `/` once the root is `/`. Absent: private. */
+export interface MountedRootPropagation {
+  kind: 'mounted-root-propagation';
+  propagation: 'shared' | 'rshared' | 'slave' | 'rslave' | 'unbindable' | 'runbindable';
+}
+
+/** The process stays in the session keyring of whoever starts it. */
+export interface NoKeyring {
+  kind: 'no-keyring';
 }
 
 /**

@@ -73,6 +73,12 @@ const samples: { [K in LaunchOperation['kind']]: Extract<LaunchOperation, { kind
   init: { kind: 'init' },
   exec: { kind: 'exec', argv: ['a', 'b'] },
   'join-namespace': { kind: 'join-namespace', namespace: 'network', path: '/proc/1/ns/net' },
+  'id-maps': { kind: 'id-maps', uids: '0 1000 1', gids: '0 1000 1' },
+  hook: { kind: 'hook', stage: 'poststop', path: '/h', args: ['h'], environment: ['A=b'], timeoutSeconds: 0 },
+  'oci-state': { kind: 'oci-state', ociVersion: '1.2.0', bundle: '/b', annotations: '{}' },
+  umask: { kind: 'umask', mask: 0o22 },
+  'mounted-root-propagation': { kind: 'mounted-root-propagation', propagation: 'slave' },
+  'no-keyring': { kind: 'no-keyring' },
 };
 
 /** The C program's table, read from its source: `[OP_X] = {FIELD(STRING, ...), ...}`. */

@@ -4,6 +4,7 @@
  */
 import { EnxameError } from '#libs/model';
 import {
+  hookStages,
   rlimitNumbers,
   type ExecPlan,
   type LaunchOperation,
@@ -40,8 +41,25 @@ const propagationKinds = {
   rshared: 2n,
 } as const;
 
-/** CLONE_NEWPID, CLONE_NEWNET, CLONE_NEWIPC. */
-const namespaceFlags = { pid: 0x20000000n, network: 0x40000000n, ipc: 0x08000000n } as const;
+/** CLONE_NEW... */
+const namespaceFlags = {
+  pid: 0x20000000n,
+  network: 0x40000000n,
+  ipc: 0x08000000n,
+  uts: 0x04000000n,
+  cgroup: 0x02000000n,
+} as const;
+
+/** MS_UNBINDABLE, MS_SLAVE, MS_SHARED; with MS_REC. */
+const recursiveMount = 1n << 14n;
+const mountedRootFlags = {
+  unbindable: 1n << 17n,
+  runbindable: (1n << 17n) | recursiveMount,
+  slave: 1n << 19n,
+  rslave: (1n << 19n) | recursiveMount,
+  shared: 1n << 20n,
+  rshared: (1n << 20n) | recursiveMount,
+} as const;
 
 const deviceTypes = { character: 0n, block: 1n, fifo: 2n } as const;
 
@@ -92,7 +110,10 @@ const table: Table = {
     fields: (o) => [o.lowerDirs, o.upperDir, o.workDir, o.mountPoint, o.options],
   },
   'bind-root': { opcode: 12, fields: (o) => [o.source, o.mountPoint] },
-  mount: { opcode: 13, fields: (o) => [o.type, o.source, o.target, flagBits(o.flags), o.options] },
+  mount: {
+    opcode: 13,
+    fields: (o) => [o.type, o.source, o.target, flagBits(o.flags), o.options, truth(o.copyUp ?? false)],
+  },
   bind: {
     opcode: 14,
     fields: (o) => [
@@ -104,6 +125,7 @@ const table: Table = {
       truth(o.propagation.startsWith('r')),
       o.subpath ?? '',
       o.mountNamespace ?? '',
+      truth(o.flagsRecursive ?? o.recursive),
     ],
   },
   device: {
@@ -124,14 +146,17 @@ const table: Table = {
   console: { opcode: 19, fields: () => [] },
   mask: { opcode: 20, fields: (o) => [o.path] },
   'read-only-path': { opcode: 21, fields: (o) => [o.path] },
-  'pivot-root': { opcode: 22, fields: (o) => [truth(o.readOnly)] },
+  'pivot-root': { opcode: 22, fields: (o) => [truth(o.readOnly), truth(o.move ?? false)] },
   hostname: { opcode: 23, fields: (o) => [o.name, o.domainName] },
   sysctl: { opcode: 24, fields: (o) => [o.name, o.value, truth(o.optional)] },
   loopback: { opcode: 25, fields: () => [] },
   'oom-score': { opcode: 26, fields: (o) => [number(o.value)] },
   rlimit: { opcode: 27, fields: (o) => [BigInt(rlimitNumbers[o.name]), o.soft, o.hard] },
   'no-new-privileges': { opcode: 28, fields: () => [] },
-  capabilities: { opcode: 29, fields: (o) => [o.bounding, o.effective, o.permitted, o.inheritable] },
+  capabilities: {
+    opcode: 29,
+    fields: (o) => [o.bounding, o.effective, o.permitted, o.inheritable, o.ambient ?? 0n],
+  },
   user: { opcode: 30, fields: (o) => [number(o.uid), number(o.gid), Buffer.concat(o.groups.map(u32))] },
   seccomp: { opcode: 31, fields: (o) => [o.program] },
   workdir: { opcode: 32, fields: (o) => [o.path, truth(o.create)] },
@@ -140,6 +165,15 @@ const table: Table = {
   exec: { opcode: 35, fields: (o) => [o.argv] },
   'device-program': { opcode: 36, fields: (o) => [o.path, o.program] },
   'join-namespace': { opcode: 37, fields: (o) => [o.path, namespaceFlags[o.namespace]] },
+  'id-maps': { opcode: 38, fields: (o) => [o.uids, o.gids] },
+  hook: {
+    opcode: 39,
+    fields: (o) => [hookStages[o.stage], o.path, o.args, o.environment, number(o.timeoutSeconds)],
+  },
+  'oci-state': { opcode: 40, fields: (o) => [o.ociVersion, o.bundle, o.annotations] },
+  umask: { opcode: 41, fields: (o) => [number(o.mask)] },
+  'mounted-root-propagation': { opcode: 42, fields: (o) => [mountedRootFlags[o.propagation]] },
+  'no-keyring': { opcode: 43, fields: () => [] },
 };
 
 function encodeText(value: string, kind: string): Buffer {

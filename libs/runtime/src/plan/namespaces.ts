@@ -9,7 +9,7 @@ export type PidOf = (id: ContainerId) => number | undefined;
 /** For a new container: what is made, and what is joined instead. `conflict` when the other one does not run. */
 export function planNamespaces(config: ContainerConfig, pidOf: PidOf): LaunchOperation[] {
   const { namespaces = {} } = config;
-  const wanted: [JoinNamespace['namespace'], NamespaceMode][] = [
+  const wanted: [keyof typeof procNames, NamespaceMode][] = [
     ['pid', namespaces.pid ?? 'private'],
     ['ipc', namespaces.ipc ?? 'private'],
     ['network', networkMode(config)],
