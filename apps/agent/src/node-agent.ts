@@ -66,6 +66,7 @@ export class NodeAgent {
     });
     this.#engine = engineRoutes({
       ...options,
+      stateDir: config.stateDir,
       networkDir: join(config.stateDir, 'network'),
       notify: (notice) => this.#events.notice(notice),
       peersFor: (reference) => this.#swarm.link?.peersFor(reference) ?? Promise.resolve([]),

@@ -3,6 +3,7 @@ import { EnxameError } from '#libs/model';
 import type { IncomingHttpHeaders } from 'node:http';
 import { Readable, type Duplex } from 'node:stream';
 import type { Exchange } from './exchange.js';
+import { whyNotJson } from './json-syntax.js';
 import type { ApiRequest, ApiResponse } from './port.js';
 
 /** Far above any spec a person writes, far below what would hurt the process. */
@@ -55,8 +56,13 @@ export async function readJson(body: Readable, contentLength: string | undefined
 }
 
 /** The body as JSON, and the exchange as if nobody had read it: for a handler that may have to pass it on. */
-export async function peekJson(request: ApiRequest): Promise<{ body: unknown; exchange: Exchange }> {
-  const exchange = exchangeOf(request);
+export function peekJson(request: ApiRequest): Promise<{ body: unknown; exchange: Exchange }> {
+  return peekJsonOf(exchangeOf(request));
+}
+
+/** The same, before any route. */
+export async function peekJsonOf(exchange: Exchange): Promise<{ body: unknown; exchange: Exchange }> {
+  requireJson(exchange.request.headers);
   const bytes = await readBytes(exchange.body, exchange.request.headers['content-length']);
   return { body: parseJson(bytes), exchange: { ...exchange, body: Readable.from([bytes]) } };
 }
@@ -74,12 +80,12 @@ async function readBytes(body: Readable, contentLength: string | undefined): Pro
 }
 
 function parseJson(bytes: Buffer): unknown {
-  if (bytes.length === 0) return undefined;
+  // Go's decoder takes spaces alone for an empty body, too.
+  if (/^\s*$/.test(bytes.toString('latin1', 0, 64)) && bytes.toString('utf8').trim() === '') return undefined;
   try {
     return JSON.parse(bytes.toString('utf8'));
   } catch (error) {
-    const why = error instanceof Error ? error.message : String(error);
-    throw new EnxameError('invalid-argument', `invalid JSON: ${why}`, { cause: error });
+    throw new EnxameError('invalid-argument', whyNotJson(bytes.toString('utf8')), { cause: error });
   }
 }
 

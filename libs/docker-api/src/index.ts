@@ -1,4 +1,4 @@
-export { exchangeOf, jsonBodyBytesMax, peekJson, readJson } from './api-exchange.js';
+export { exchangeOf, jsonBodyBytesMax, peekJson, peekJsonOf, readJson } from './api-exchange.js';
 export * from './api-server.js';
 export * from './api-version.js';
 export * from './exchange.js';

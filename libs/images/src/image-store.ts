@@ -297,6 +297,12 @@ class DiskImageStore implements ImageStore {
     if (parsed.digest !== undefined) {
       throw new EnxameError('invalid-argument', 'refusing to create a tag with a digest reference');
     }
+    if (familiarName(parsed) === 'sha256') {
+      throw new EnxameError(
+        'invalid-argument',
+        'refusing to create an ambiguous tag using digest algorithm as name',
+      );
+    }
     const reference = withDefaultTag(parsed);
     const name = { imageId: image.id, digest: image.manifestDigest, origin: 'local' as const };
     await catalog.changeNames(({ tags, digests }) => {
@@ -378,7 +384,15 @@ class DiskImageStore implements ImageStore {
       const layer = await work.addLayer(tar, 'the archive');
       const createdAtMs = this.options.clock.nowMs();
       const comment = options.message === '' ? 'Imported from -' : options.message;
-      const id = await work.addImage({ config, layer, createdAtMs, createdBy: '', comment });
+      const { architecture } = options;
+      const id = await work.addImage({
+        config,
+        layer,
+        createdAtMs,
+        createdBy: '',
+        comment,
+        ...(architecture === undefined ? {} : { architecture }),
+      });
       if (reference !== undefined) await this.tag(id, familiarString(withDefaultTag(reference)));
       this.emit('import', id, options.reference ?? id);
       return id;

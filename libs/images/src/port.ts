@@ -71,6 +71,8 @@ export interface ImportOptions {
   /** Dockerfile instructions for its configuration. */
   changes: readonly string[];
   message: string;
+  /** This machine's when absent. */
+  architecture?: string;
 }
 
 /** A container that was made of an image. */
@@ -124,6 +126,8 @@ export interface NewImageStep {
   createdBy: string;
   comment?: string;
   author?: string;
+  /** The one below's, or this machine's, when absent. */
+  architecture?: string;
   /** Under which a build finds it again. */
   buildKey?: string;
 }

@@ -21,6 +21,8 @@ export interface EngineOptions {
   images: ImageStore;
   volumes: VolumeStore;
   network: NodeNetwork;
+  /** Folder of all that the node keeps. */
+  stateDir: string;
   /** Folder of the node's network state. */
   networkDir: string;
   peersFor(reference: string): Promise<PeerSource[]>;
@@ -59,6 +61,7 @@ export function engineRoutes(options: EngineOptions): Engine {
     images,
     volumes,
     networks: containerNetworks,
+    stateDir: options.stateDir,
     notify: (notice) => options.notify(notice),
     nowMs,
     log: (error, what) => log('error', what, { error }),

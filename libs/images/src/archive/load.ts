@@ -239,7 +239,9 @@ function readSavedManifest(bytes: Buffer): SavedImage[] {
     Array.isArray(value) && value.every((item) => typeof item === 'string');
   return list.map((item: unknown) => {
     const fields = (typeof item === 'object' && item !== null ? item : {}) as Record<string, unknown>;
-    const { Config: config, Layers: layers, RepoTags: tags } = fields;
+    const { Config: config, RepoTags: tags } = fields;
+    // An image without layers has none to name.
+    const layers = fields['Layers'] ?? [];
     if (typeof config !== 'string') throw invalid('manifest.json: Config must be a file name');
     if (!isTexts(layers)) throw invalid('manifest.json: Layers must be file names');
     if (tags !== null && tags !== undefined && !isTexts(tags))

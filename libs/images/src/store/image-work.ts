@@ -165,7 +165,7 @@ function configDocument(step: NewImageStep, parent: ImageConfig | undefined): Re
     ...(step.layer === undefined ? { empty_layer: true } : {}),
   };
   return {
-    architecture: parent?.architecture || platform.architecture,
+    architecture: step.architecture ?? (parent?.architecture || platform.architecture),
     ...(parent?.variant === undefined ? {} : { variant: parent.variant }),
     os: 'linux',
     ...(author ? { author } : {}),

@@ -48,9 +48,10 @@ export async function runProbe(options: {
   const { exitCode } = await session.exited;
   cancel();
   session.close();
-  if (timedOut)
-    return { exitCode: neverRan, output: `Health check exceeded timeout (${formatMs(timeoutMs)})` };
-  return { exitCode, output: truncateOutput(Buffer.concat(chunks), isMore) };
+  const output = truncateOutput(Buffer.concat(chunks), isMore);
+  if (!timedOut) return { exitCode, output };
+  const why = `Health check exceeded timeout (${formatMs(timeoutMs)})`;
+  return { exitCode: neverRan, output: output === '' ? why : `${why}: ${output}` };
 }
 
 /** As Go prints durations of this kind: `500ms`, `30s`, `1m30s`. */

@@ -106,7 +106,8 @@ async function attach(
     const outcome = await bridge({
       connection,
       process: attachment,
-      tty,
+      framed: !tty,
+      detachable: tty,
       stdin,
       stdout: stdout || config.tty,
       stderr,

@@ -13,6 +13,8 @@ export interface AutoRemoverOptions {
 
 export class AutoRemover {
   readonly #options: AutoRemoverOptions;
+  /** Those whose end is one part of a restart. */
+  readonly #restarting = new Set<ContainerId>();
   #stopWatching: (() => void) | undefined;
 
   constructor(options: AutoRemoverOptions) {
@@ -31,8 +33,20 @@ export class AutoRemover {
     this.#stopWatching?.();
   }
 
+  /** While `work` restarts it, its end does not remove it; unless it is down in the end. */
+  async spare(id: ContainerId, work: () => Promise<void>): Promise<void> {
+    this.#restarting.add(id);
+    try {
+      await work();
+    } finally {
+      this.#restarting.delete(id);
+      if (this.#options.runtime.get(id)?.phase === 'exited') this.afterEnd(id);
+    }
+  }
+
   afterEnd(id: ContainerId): void {
     const { runtime, log } = this.#options;
+    if (this.#restarting.has(id)) return;
     const state = runtime.get(id);
     if (state === undefined || state.restarting || !isAutoRemoved(state.config)) return;
     runtime

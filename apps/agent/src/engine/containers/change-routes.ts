@@ -39,8 +39,9 @@ export function changeRoutes(deps: ContainerRouteDependencies, remover: AutoRemo
       method: 'POST',
       path: '/containers/:id/update',
       async handler(request, response) {
+        const raw = await request.json();
         const { config } = existingContainer(runtime, request.params['id']);
-        const body = validateBody(ContainerUpdateDto, (await request.json()) ?? {});
+        const body = validateBody(ContainerUpdateDto, raw ?? {});
         await runtime.update(config.id, changeOf(config, body));
         response.json(200, { Warnings: warningsOf(body) });
       },

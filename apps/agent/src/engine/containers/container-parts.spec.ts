@@ -1,4 +1,5 @@
 import { expect } from 'chai';
+import { once } from 'node:events';
 import { PassThrough } from 'node:stream';
 import { DetachKeys, parseDetachKeys } from './detach-keys.js';
 import { frameLines, linePrefix } from './log-frames.js';
@@ -97,7 +98,8 @@ describe('a bridge between a connection and a process', () => {
     const outcome = bridge({
       connection,
       process: { stdin, stdout, stderr, ended: new Promise(() => undefined) },
-      tty: true,
+      framed: false,
+      detachable: true,
       stdin: true,
       stdout: true,
       stderr: true,
@@ -106,5 +108,26 @@ describe('a bridge between a connection and a process', () => {
     connection.destroy();
     expect(await outcome).to.equal('left');
     expect(stdout.destroyed).to.equal(false);
+  });
+
+  it('ends the input of a client that had ended its side before the process ran', async () => {
+    const connection = new PassThrough();
+    const [stdin, stdout, stderr] = [new PassThrough(), new PassThrough(), new PassThrough()];
+    connection.end();
+    connection.resume();
+    await once(connection, 'end');
+    const outcome = bridge({
+      connection,
+      process: { stdin, stdout, stderr, ended: once(stdin, 'finish') },
+      framed: true,
+      detachable: false,
+      stdin: true,
+      stdout: false,
+      stderr: false,
+      detachKeys: '',
+    });
+    stdout.end();
+    stderr.end();
+    expect(await outcome).to.equal('ended');
   });
 });

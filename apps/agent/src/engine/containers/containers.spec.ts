@@ -38,6 +38,7 @@ describe('container routes', function () {
     engine = createContainerEngine({
       runtime: fixture.runtime,
       volumes,
+      stateDir: fixture.folder,
       images: {
         find: (reference) => (['box:1', image.id].includes(reference) ? (image as never) : undefined),
         rootLayers: async () => [fixture.layer],
@@ -223,6 +224,73 @@ describe('container routes', function () {
     expect((await call('GET', '/exec/nope/json')).status).to.equal(404);
   });
 
+  it('frames an exec as its starter asks, whatever it was made with', async () => {
+    const id = await started('box', 'sleep 60');
+    const { body } = await call('POST', `/containers/${id}/exec`, {
+      Cmd: ['/bin/stty', 'size'],
+      AttachStdout: true,
+      Tty: true,
+      ConsoleSize: [25, 63],
+    });
+    expect(frames(await hijack(`/exec/${body.Id}/start`, { Tty: false }, ''))).to.equal('1:25 63\r\n');
+  });
+
+  it('looks at the body before it looks for the container', async () => {
+    for (const path of [
+      '/containers/nobody/exec',
+      '/containers/nobody/update',
+      '/exec/nobody/start',
+      '/commit',
+    ]) {
+      const response = await request(`http://engine/v1.50${path}`, {
+        method: 'POST',
+        dispatcher,
+        body: '{} and more',
+        headers: { 'content-type': 'application/json' },
+      });
+      expect(await response.body.json(), path).to.deep.equal({ message: 'unexpected content after JSON' });
+      expect(response.statusCode, path).to.equal(400);
+    }
+  });
+
+  it('shares the memory of a container that lets it, which is looked at when it starts', async () => {
+    const makeJoiner = (name: string): Promise<string> =>
+      create(`joins-${name}`, { Cmd: ['/bin/true'] }, { IpcMode: `container:${name}` });
+    await started('open', 'sleep 60', {}, { IpcMode: 'shareable' });
+    await started('shut', 'sleep 60');
+    const refused = await call('POST', `/containers/${await makeJoiner('shut')}/start`);
+    expect(refused.body.message).to.contain('non-shareable IPC');
+    expect((await call('POST', `/containers/${await makeJoiner('open')}/start`)).status).to.equal(204);
+    const old = await request('http://engine/v1.39/containers/create', {
+      method: 'POST',
+      dispatcher,
+      body: JSON.stringify({ Image: 'box:1', HostConfig: { NetworkMode: 'none' } }),
+      headers: { 'content-type': 'application/json' },
+    });
+    const { Id: id } = (await old.body.json()) as { Id: string };
+    const shown = (await call('GET', `/containers/${id}/json`)).body['HostConfig'];
+    expect(shown).to.deep.include({ IpcMode: 'shareable' });
+  });
+
+  it('lets mounts go from what shows the node its own folder', async () => {
+    const bind = (text: string): Promise<Answer> =>
+      call('POST', '/containers/create', {
+        Image: 'box:1',
+        HostConfig: { NetworkMode: 'none', Binds: [text] },
+      });
+    const own = fixture.folder;
+    for (const source of [own, join(own, 'state'), '/']) {
+      const made = await bind(`${source}:/inside`);
+      const shown = (await call('GET', `/containers/${made.body.Id}/json`)).body['Mounts'] as object[];
+      expect(shown[0], source).to.deep.include({ Propagation: 'rslave' });
+      expect((await bind(`${source}:/inside:private`)).body.message).to.contain('within the daemon root');
+      expect((await bind(`${source}:/inside:rshared`)).status).to.equal(201);
+    }
+    const beside = await bind(`${own}-beside:/inside`);
+    const shown = (await call('GET', `/containers/${beside.body.Id}/json`)).body['Mounts'] as object[];
+    expect(shown[0]).to.deep.include({ Propagation: 'rprivate' });
+  });
+
   it('gives logs, statistics and processes', async () => {
     const id = await started('talk', 'echo one; echo two >&2; sleep 60');
     const logs = async (query: string): Promise<string> => {
@@ -266,6 +334,16 @@ describe('container routes', function () {
     });
   });
 
+  it('restarts what was made with --rm without removing it', async () => {
+    const id = await started('short', 'sleep 60', {}, { AutoRemove: true });
+    expect((await call('POST', `/containers/${id}/restart?t=0`)).status).to.equal(204);
+    expect((await call('GET', `/containers/${id}/json`)).body['State']).to.deep.include({
+      Status: 'running',
+    });
+    expect((await call('POST', `/containers/${id}/kill`)).status).to.equal(204);
+    await eventually('its removal', async () => (await call('GET', `/containers/${id}/json`)).status === 404);
+  });
+
   it('keeps volumes that are in use', async () => {
     expect((await call('POST', '/volumes/create', { Name: 'v1', Labels: { a: 'b' } })).status).to.equal(201);
     const id = await started('user', 'sleep 60', {}, { Binds: ['v1:/data:ro'] });
@@ -290,7 +368,7 @@ describe('container routes', function () {
       [{}, { RestartPolicy: { Name: 'often' } }, 400, "unknown policy 'often'"],
       [{}, { RestartPolicy: { Name: 'always' }, AutoRemove: true }, 400, "can't create 'AutoRemove'"],
       [{}, { CapAdd: ['FLY'] }, 400, 'unknown capability: "CAP_FLY"'],
-      [{}, { PidMode: 'container:nobody' }, 404, 'No such container: nobody'],
+      [{}, { PidMode: 'container:nobody' }, 400, 'No such container: nobody'],
       [{}, { UTSMode: 'theirs' }, 400, 'invalid UTS mode: theirs'],
       [{}, { Runtime: 'runsc' }, 400, 'unknown or invalid runtime name: runsc'],
       [{}, { LogConfig: { Type: 'paper' } }, 400, "no log driver named 'paper'"],

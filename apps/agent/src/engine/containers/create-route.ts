@@ -23,13 +23,21 @@ export function createRoute(deps: ContainerRouteDependencies): Route {
     method: 'POST',
     path: '/containers/create',
     async handler(request, response) {
-      const made = await createContainer(deps, await request.json(), {
+      const raw = await request.json();
+      const made = await createContainer(deps, asClientMeant(raw, request.version), {
         name: request.query.get('name')?.replace(/^\//, ''),
         platform: request.query.get('platform') ?? '',
       });
       response.json(201, { Id: made.id, Warnings: made.warnings });
     },
   };
+}
+
+/** Clients before 1.40 share a container's memory with whoever joins, unless they say otherwise. */
+function asClientMeant(raw: unknown, [, minor]: readonly [number, number]): unknown {
+  const body = raw as { HostConfig?: { IpcMode?: unknown } | null } | null | undefined;
+  if (minor >= 40 || typeof body !== 'object' || body === null || body.HostConfig?.IpcMode) return raw;
+  return { ...body, HostConfig: { ...body.HostConfig, IpcMode: 'shareable' } };
 }
 
 /** Makes a container as the body of Docker's create asks; without a name it gets one. */
@@ -56,6 +64,7 @@ export async function createContainer(
     host,
     volumeTargets: [...Object.keys(body.Volumes ?? {}), ...Object.keys(image.config.Volumes ?? {})],
     volumes,
+    nodeRoot: deps.stateDir,
     find,
   });
   try {

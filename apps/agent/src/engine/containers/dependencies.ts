@@ -12,6 +12,8 @@ export interface ContainerRouteDependencies {
   execs: ExecTable;
   /** Where `docker run` puts a container. Absent: only the networks `none` and `host` are there. */
   networks?: ContainerNetworks;
+  /** Folder of all that the node keeps. */
+  stateDir: string;
   notify: Notify;
   nowMs(): number;
   log(error: unknown, what: string): void;

@@ -18,8 +18,9 @@ export function execRoutes(deps: ContainerRouteDependencies): Route[] {
       method: 'POST',
       path: '/containers/:id/exec',
       async handler(request, response) {
+        const raw = await request.json();
         const { config, phase, paused } = existingContainer(runtime, request.params['id']);
-        const body = validateBody(ExecCreateDto, await request.json());
+        const body = validateBody(ExecCreateDto, raw ?? {});
         if (paused) {
           throw new EnxameError(
             'conflict',
@@ -41,7 +42,7 @@ export function execRoutes(deps: ContainerRouteDependencies): Route[] {
             tty: body.Tty ?? false,
             attachStdin: body.AttachStdin ?? false,
             privileged: body.Privileged ?? false,
-            ...(rows > 0 && columns > 0 ? { size: { rows, columns } } : {}),
+            ...(body.Tty === true && rows > 0 && columns > 0 ? { size: { rows, columns } } : {}),
           },
           attachStdout: body.AttachStdout ?? false,
           attachStderr: body.AttachStderr ?? false,
@@ -60,11 +61,14 @@ export function execRoutes(deps: ContainerRouteDependencies): Route[] {
       method: 'POST',
       path: '/exec/:id/start',
       async handler(request, response) {
+        const raw = await request.json();
         const entry = execs.get(request.params['id'] ?? '');
-        const body = validateBody(ExecStartDto, (await request.json()) ?? {});
-        const tty = entry.config.tty || (body.Tty ?? false);
+        const body = validateBody(ExecStartDto, raw ?? {});
+        const { tty } = entry.config;
+        // What the client said when it made the exec is how it runs; what it says now is how it reads the stream.
+        const framed = body.Tty !== true;
         const [rows, columns] = body.ConsoleSize ?? [0, 0];
-        const options = { tty, ...(rows > 0 && columns > 0 ? { size: { rows, columns } } : {}) };
+        const options = !framed && rows > 0 && columns > 0 ? { size: { rows, columns } } : {};
         if (body.Detach === true) {
           const session = await execs.start(entry, runtime, options);
           session.stdin.end();
@@ -75,13 +79,13 @@ export function execRoutes(deps: ContainerRouteDependencies): Route[] {
         requireStartable(deps, entry);
         // The head goes first, as Docker's does.
         const connection = response.hijack(
-          tty ? 'application/vnd.docker.raw-stream' : 'application/vnd.docker.multiplexed-stream',
+          framed ? 'application/vnd.docker.multiplexed-stream' : 'application/vnd.docker.raw-stream',
         );
         connection.on('error', () => connection.destroy());
         await letHeadArrive(request);
         const started = await startOrSay(deps, entry, options);
         if (typeof started === 'string') {
-          connection.end(tty ? `${started}\r\n` : multiplexFrame(2, Buffer.from(`${started}\n`)));
+          connection.end(framed ? multiplexFrame(2, Buffer.from(`${started}\n`)) : `${started}\r\n`);
           connection.resume();
           return;
         }
@@ -93,7 +97,8 @@ export function execRoutes(deps: ContainerRouteDependencies): Route[] {
             stderr: started.stderr,
             ended: started.exited,
           },
-          tty,
+          framed,
+          detachable: tty,
           stdin: entry.config.attachStdin,
           stdout: entry.attachStdout || tty,
           stderr: entry.attachStderr,
@@ -151,7 +156,7 @@ function requireStartable({ runtime }: ContainerRouteDependencies, entry: ExecEn
 async function startOrSay(
   { execs, runtime }: ContainerRouteDependencies,
   entry: ExecEntry,
-  options: { tty: boolean; size?: { rows: number; columns: number } },
+  options: { size?: { rows: number; columns: number } },
 ): Promise<ExecSession | string> {
   try {
     return await execs.start(entry, runtime, options);

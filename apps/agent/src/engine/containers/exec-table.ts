@@ -68,7 +68,7 @@ export class ExecTable {
   async start(
     entry: ExecEntry,
     runtime: Pick<ContainerRuntime, 'exec'>,
-    options: { tty: boolean; size?: { rows: number; columns: number } },
+    options: { size?: { rows: number; columns: number } },
   ): Promise<ExecSession> {
     if (entry.phase !== 'created') {
       throw new EnxameError('conflict', `exec ${entry.id} has been started already`);
@@ -78,7 +78,6 @@ export class ExecTable {
       const session = await runtime.exec(entry.containerId, {
         ...entry.config,
         id: entry.id,
-        tty: options.tty,
         ...(options.size === undefined ? {} : { size: options.size }),
       });
       entry.session = session;

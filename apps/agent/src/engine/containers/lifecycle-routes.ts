@@ -1,7 +1,7 @@
 /** Starting, stopping, waiting for and removing a container. */
 import { queryFlag, type Route } from '#libs/docker-api';
 import { EnxameError, isEnxameError, type ContainerId } from '#libs/model';
-import type { ContainerExit, ContainerRuntime, ContainerState } from '#libs/runtime';
+import type { ContainerConfig, ContainerExit, ContainerRuntime, ContainerState } from '#libs/runtime';
 import type { AutoRemover } from './auto-remover.js';
 import { existingContainer } from './container-lookup.js';
 import type { ContainerRouteDependencies } from './dependencies.js';
@@ -20,6 +20,7 @@ export function lifecycleRoutes(deps: ContainerRouteDependencies, remover: AutoR
         if (state.paused)
           throw new EnxameError('conflict', 'cannot start a paused container, try unpause instead');
         if (isUp(state)) return response.empty(304);
+        refusePrivateIpc(runtime, state.config);
         try {
           await deps.networks?.beforeStart(state.config);
           await runtime.run(id);
@@ -48,7 +49,8 @@ export function lifecycleRoutes(deps: ContainerRouteDependencies, remover: AutoR
       path: '/containers/:id/restart',
       async handler(request, response) {
         const { config } = existingContainer(runtime, request.params['id']);
-        await runtime.restart(config.id, stopOptionsOf(request.query));
+        const options = stopOptionsOf(request.query);
+        await remover.spare(config.id, () => runtime.restart(config.id, options));
         response.empty(204);
       },
     },
@@ -135,6 +137,18 @@ export function lifecycleRoutes(deps: ContainerRouteDependencies, remover: AutoR
       },
     },
   ];
+}
+
+/** Whose memory a container shares is decided when it starts: the other one may be gone by then, or a new one. */
+function refusePrivateIpc(runtime: ContainerRuntime, config: ContainerConfig): void {
+  const mode = config.namespaces?.ipc;
+  if (mode === undefined || typeof mode === 'string') return;
+  const shown = runtime.get(mode.container)?.config.inspect?.hostConfig as { IpcMode?: string } | undefined;
+  if (shown?.IpcMode !== 'private' && shown?.IpcMode !== 'none') return;
+  throw new EnxameError(
+    'invalid-argument',
+    `can't join IPC of container ${mode.container}: non-shareable IPC (hint: use IpcMode:shareable for the donor container)`,
+  );
 }
 
 /** Whatever it does, with the volumes that it made itself. */

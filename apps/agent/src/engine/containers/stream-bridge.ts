@@ -14,7 +14,10 @@ export interface BridgedProcess {
 export interface BridgeOptions {
   connection: Duplex;
   process: BridgedProcess;
-  tty: boolean;
+  /** Stdout and stderr in frames of one stream; else raw, as a terminal is. */
+  framed: boolean;
+  /** The detach keys mean something: there is a terminal. */
+  detachable: boolean;
   stdin: boolean;
   stdout: boolean;
   stderr: boolean;
@@ -32,8 +35,12 @@ export async function bridge(options: BridgeOptions): Promise<'ended' | 'left'> 
     stops.push(readInput(options, () => resolve('left')));
   });
   const outputs = [
-    options.stdout ? pump(process.stdout, connection, options.tty ? undefined : 1) : discard(process.stdout),
-    options.stderr ? pump(process.stderr, connection, options.tty ? undefined : 2) : discard(process.stderr),
+    options.stdout
+      ? pump(process.stdout, connection, options.framed ? 1 : undefined)
+      : discard(process.stdout),
+    options.stderr
+      ? pump(process.stderr, connection, options.framed ? 2 : undefined)
+      : discard(process.stderr),
   ];
   stops.push(...outputs.map(({ stop }) => stop));
   const ended = process.ended
@@ -49,7 +56,7 @@ export async function bridge(options: BridgeOptions): Promise<'ended' | 'left'> 
 
 function readInput(options: BridgeOptions, leave: () => void): () => void {
   const { connection, process, stdin } = options;
-  const keys = options.tty && stdin ? new DetachKeys(options.detachKeys) : undefined;
+  const keys = options.detachable && stdin ? new DetachKeys(options.detachKeys) : undefined;
   const onData = (chunk: Buffer): void => {
     if (!stdin) return;
     const passed = keys === undefined ? { data: chunk, detach: false } : keys.filter(chunk);
@@ -66,6 +73,8 @@ function readInput(options: BridgeOptions, leave: () => void): () => void {
   process.stdin.on('error', () => connection.resume());
   connection.on('data', onData);
   connection.once('end', onEnd);
+  // A client may have ended its side before anybody listened.
+  if (connection.readableEnded) onEnd();
   return () => {
     connection.off('data', onData);
     connection.off('end', onEnd);

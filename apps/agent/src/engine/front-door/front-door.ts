@@ -2,7 +2,14 @@
  * Every node's way in: the Docker API on a unix socket for the machine, and the engine routes on a port with mutual
  * TLS for the other nodes. What the cluster keeps goes on to the manager of this node.
  */
-import { createApiServer, apiVersion, type ApiServer, type Exchange, type Route } from '#libs/docker-api';
+import {
+  apiVersion,
+  createApiServer,
+  peekJsonOf,
+  type ApiServer,
+  type Exchange,
+  type Route,
+} from '#libs/docker-api';
 import { EnxameError, managerOfNode, type NodeConfig } from '#libs/model';
 import type { Telemetry } from '#libs/telemetry';
 import { createServer, type Server } from 'node:http';
@@ -90,7 +97,8 @@ export function createFrontDoor(options: FrontDoorOptions): FrontDoor {
     const joinsOrLeaves = /^\/swarm\/(init|join|leave)$/.test(exchange.path);
     const elsewhere = forward.hasManager() && isElsewhere(exchange.path, options.local);
     if (!elsewhere && (joinsOrLeaves || !isClusterPath(exchange.path))) return false;
-    await forward.pass(exchange);
+    // As for a container of this node: a body that is none is refused before anybody looks for the container.
+    await forward.pass(takesJson(exchange) ? (await peekJsonOf(exchange)).exchange : exchange);
     return true;
   }
 
@@ -142,6 +150,10 @@ export function createFrontDoor(options: FrontDoorOptions): FrontDoor {
       await Promise.all([localApi.close(), peerApi.close()]);
     },
   };
+}
+
+function takesJson({ request, path }: Exchange): boolean {
+  return request.method === 'POST' && /^\/(containers\/[^/]+\/(exec|update)|exec\/[^/]+\/start)$/.test(path);
 }
 
 function engineRoutes(options: FrontDoorOptions, forward: ClusterForward): Route[] {

@@ -20,11 +20,9 @@ export function flagOf(filters: Filters, name: string, absent: boolean | undefin
 }
 
 /** A pattern may leave out the tag, and a part of the name in front. */
-function hasReference(image: Image, patterns: readonly string[]): boolean {
-  return [...image.tags, ...image.repoDigests].some((name) => {
-    const short = familiarName(parseReference(name));
-    return patterns.some((pattern) => matchesPattern(pattern, name) || matchesPattern(pattern, short));
-  });
+function isNamed(name: string, patterns: readonly string[]): boolean {
+  const short = familiarName(parseReference(name));
+  return patterns.some((pattern) => matchesPattern(pattern, name) || matchesPattern(pattern, short));
 }
 
 function createdAtMsOf(store: ImageStore, name: string): number {
@@ -56,13 +54,19 @@ export function selectImages(store: ImageStore, filters: Filters, nowMs: number)
   const since = filters.get('since')?.map((name) => createdAtMsOf(store, name));
   const untilMs = untilMsOf(filters, nowMs);
   const patterns = filters.get('reference');
-  return store.list().filter((image) => {
+  const chosen = store.list().filter((image) => {
     const { createdAtMs } = image;
     if (dangling !== undefined && dangling !== (image.tags.length === 0)) return false;
     if (before?.some((limit) => createdAtMs >= limit) === true) return false;
     if (since?.some((limit) => createdAtMs <= limit) === true) return false;
     if (untilMs !== undefined && createdAtMs >= untilMs) return false;
-    if (patterns !== undefined && !hasReference(image, patterns)) return false;
     return labelsMatch(filters, 'label', image.config.Labels);
+  });
+  if (patterns === undefined) return chosen;
+  // An image is shown under the names that were asked for alone.
+  return chosen.flatMap((image) => {
+    const tags = image.tags.filter((name) => isNamed(name, patterns));
+    const repoDigests = image.repoDigests.filter((name) => isNamed(name, patterns));
+    return tags.length + repoDigests.length === 0 ? [] : [{ ...image, tags, repoDigests }];
   });
 }

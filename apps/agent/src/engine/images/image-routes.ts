@@ -16,6 +16,7 @@ import { pipeline } from 'node:stream/promises';
 import { download } from '../build/download.js';
 import { flagOf, listFilterNames, pruneFilterNames, selectImages, untilMsOf } from './image-filters.js';
 import { searchOf } from './image-search.js';
+import { ownArchitecture, platformOf } from './platform-words.js';
 import {
   bytesOfLayers,
   presentHistory,
@@ -38,8 +39,6 @@ export interface ImageRouteDependencies {
 function authOf(request: ApiRequest): RegistryAuth | undefined {
   return parseRegistryAuth([request.headers['x-registry-auth'] ?? []].flat()[0]);
 }
-
-const hostPlatforms: Partial<Record<NodeJS.Architecture, string>> = { x64: 'amd64', arm64: 'arm64' };
 
 export function imageRoutes(deps: ImageRouteDependencies): Route[] {
   const { images } = deps;
@@ -201,7 +200,9 @@ async function importImage(images: ImageStore, request: ApiRequest, response: Ap
   const repository = query.get('repo') ?? '';
   const tag = query.get('tag') ?? '';
   const reference = repository === '' ? undefined : tag === '' ? repository : `${repository}:${tag}`;
+  const platform = platformOf(query.get('platform') ?? '');
   const options = {
+    ...(platform === undefined ? {} : { architecture: platform.architecture }),
     ...(reference === undefined ? {} : { reference }),
     changes: query.getAll('changes').filter((change) => change !== ''),
     message: query.get('message') ?? '',
@@ -240,10 +241,9 @@ function pullReferenceOf(query: URLSearchParams): { name: string; isRepository: 
     new EnxameError('not-implemented', `${feature} is not implemented yet (POST /images/create)`);
   const name = query.get('fromImage') ?? '';
   if (name === '') throw new EnxameError('invalid-argument', 'fromImage must not be empty');
-  const platform = query.get('platform') ?? '';
-  const architecture = hostPlatforms[process.arch] ?? process.arch;
-  if (platform !== '' && ![architecture, `linux/${architecture}`].includes(platform)) {
-    throw missing(`pulling for the platform ${platform}`);
+  const platform = platformOf(query.get('platform') ?? '');
+  if (platform !== undefined && platform.architecture !== ownArchitecture) {
+    throw missing(`pulling for the platform ${query.get('platform')}`);
   }
   const tag = query.get('tag') ?? '';
   if (tag !== '') {

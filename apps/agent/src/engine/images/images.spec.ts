@@ -296,6 +296,11 @@ describe('image routes', () => {
     expect(described).to.have.nested.property('Descriptor.digest', store.resolve('team/hello:1')?.digest);
     expect((await call('GET', '/images/nope/json')).json()).to.deep.equal({ message: 'No such image: nope' });
 
+    const named = await call('GET', '/images/json?filters={"reference":["localhost:5000/*/*"]}');
+    expect(named.json()).to.have.nested.property('[0].RepoTags').deep.equal(['localhost:5000/x/y:2']);
+    const ambiguous = await call('POST', '/images/team/hello:1/tag?repo=sha256&tag=word');
+    expect(ambiguous.status).to.equal(400);
+
     inUse.add(id);
     expect((await call('DELETE', '/images/localhost:5000/x/y:2')).status).to.equal(200);
     expect((await call('DELETE', '/images/team/hello:1')).status).to.equal(409);

@@ -98,29 +98,29 @@ export function networkRoutes(options: NetworkRouteOptions): Route[] {
     Labels: own.record?.labels ?? {},
   });
 
+  const list: Route['handler'] = async (request, response) => {
+    const filters = parseFilters(request.query.get('filters'), networkFilterNames);
+    const own = [...predefined, ...networks.list().map(ownOf)].filter(
+      ({ name, id, driver, isPredefined, record, users }) =>
+        has(filters.get('name'), (value) => name.includes(value)) &&
+        has(filters.get('id'), (value) => id.startsWith(value)) &&
+        has(filters.get('driver'), (value) => driver === value) &&
+        has(filters.get('scope'), (value) => value === 'local') &&
+        has(filters.get('type'), (value) => value === (isPredefined ? 'builtin' : 'custom')) &&
+        has(
+          filters.get('dangling'),
+          (value) => (value === 'true' || value === '1') === (!isPredefined && users().length === 0),
+        ) &&
+        labelsMatch(filters, 'label', record?.labels ?? {}),
+    );
+    const cluster = await clusterNetworks(request.query);
+    response.json(200, [...cluster, ...own.map((each) => present(each, false))]);
+  };
+
   return [
-    {
-      method: 'GET',
-      path: '/networks',
-      async handler(request, response) {
-        const filters = parseFilters(request.query.get('filters'), networkFilterNames);
-        const own = [...predefined, ...networks.list().map(ownOf)].filter(
-          ({ name, id, driver, isPredefined, record, users }) =>
-            has(filters.get('name'), (value) => name.includes(value)) &&
-            has(filters.get('id'), (value) => id.startsWith(value)) &&
-            has(filters.get('driver'), (value) => driver === value) &&
-            has(filters.get('scope'), (value) => value === 'local') &&
-            has(filters.get('type'), (value) => value === (isPredefined ? 'builtin' : 'custom')) &&
-            has(
-              filters.get('dangling'),
-              (value) => (value === 'true' || value === '1') === (!isPredefined && users().length === 0),
-            ) &&
-            labelsMatch(filters, 'label', record?.labels ?? {}),
-        );
-        const cluster = await clusterNetworks(request.query);
-        response.json(200, [...cluster, ...own.map((each) => present(each, false))]);
-      },
-    },
+    { method: 'GET', path: '/networks', handler: list },
+    // Docker answers this one of its lists with a slash behind, too.
+    { method: 'GET', path: '/networks/', handler: list },
     {
       method: 'GET',
       path: '/networks/:id',

@@ -40,8 +40,10 @@ export function systemRoutes(deps: SystemDependencies): Route[] {
     {
       method: 'GET',
       path: '/info',
-      handler: async (_request, response) => {
-        response.json(200, presentInfo({ ...deps, cluster: await deps.clusterInfo() }));
+      handler: async ({ version }, response) => {
+        const info = presentInfo({ ...deps, cluster: await deps.clusterInfo() });
+        const [, minor] = version;
+        response.json(200, minor < 25 ? { ...info, ExecutionDriver: '<not supported>' } : info);
       },
     },
     // There are no plugins, and `docker inspect` looks among them for every name.

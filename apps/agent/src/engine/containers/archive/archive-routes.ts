@@ -49,7 +49,7 @@ export function archiveRoutes(deps: ContainerRouteDependencies): Route[] {
               'Content-Type': 'application/x-tar',
               [statHeader]: headerOf(tree, place),
             });
-            const as = nameInArchive(request, place);
+            const as = nameInArchive(request);
             await packTree({ from: place, as, to: output, signal: request.signal });
           } finally {
             tree.close();
@@ -117,10 +117,13 @@ function found(tree: RootedTree, request: ApiRequest): Located & { stats: Stats 
   return { ...place, stats: place.stats };
 }
 
-/** The root goes without a name, so that what is below begins with one slash; `/etc/.` means what is in it. */
-function nameInArchive(request: ApiRequest, { path }: Located): string {
-  if (request.query.get('path')?.endsWith('/.') === true) return '.';
-  return path === '/' ? '' : basename(path);
+/**
+ * What the client calls it: a link with a slash behind keeps its own name, the root goes without one, so that what is
+ * below begins with one slash, and `/etc/.` means what is in it.
+ */
+function nameInArchive(request: ApiRequest): string {
+  const asked = (request.query.get('path') ?? '').replace(/\/+$/, '');
+  return asked === '' ? '' : posix.basename(asked);
 }
 
 function notFound(request: ApiRequest): EnxameError {
@@ -158,17 +161,20 @@ async function putArchive(
       tree.close();
     }
     refuseReadOnly(config, into);
+    // Docker's name for it says the contrary of what it does.
+    const owner = queryFlag(request.query, 'copyUIDGID') ? ownerOf(root, config) : undefined;
     const source = new PassThrough();
-    const plain = decompressed(request.raw, source);
-    await unpackTree({
-      root,
-      into,
-      from: source,
-      noOverwriteDirNonDir: queryFlag(request.query, 'noOverwriteDirNonDir'),
-      // Docker's name for it says the contrary of what it does.
-      owner: queryFlag(request.query, 'copyUIDGID') ? ownerOf(root, config) : undefined,
-    });
-    await plain;
+    // Together: a client that leaves fails both, and neither failure may be left without a listener.
+    await Promise.all([
+      decompressed(request.raw, source),
+      unpackTree({
+        root,
+        into,
+        from: source,
+        noOverwriteDirNonDir: queryFlag(request.query, 'noOverwriteDirNonDir'),
+        owner,
+      }),
+    ]);
   });
 }
 

@@ -85,6 +85,33 @@ describe('files of a container', () => {
       ...change,
     });
 
+  it('ends when the client leaves, wherever it is, and no error is left without a listener', async () => {
+    for (let n = 0; n < 20; n++) await writeFile(join(root, `etc/inner/${n}`), Buffer.alloc(n * 20_000));
+    const problems: unknown[] = [];
+    const hear = (problem: unknown): void => void problems.push(problem);
+    process.prependListener('unhandledRejection', hear);
+    try {
+      for (let chunks = 1; chunks < 40; chunks++) {
+        const tree = new RootedTree(root);
+        const from = tree.locate('/', { follow: false }) as Located & { stats: Stats };
+        const client = new AbortController();
+        const to = new PassThrough();
+        let left = chunks;
+        to.on('data', () => {
+          if (--left === 0) client.abort();
+          to.pause();
+          setImmediate(() => to.resume());
+        });
+        await packTree({ from, as: '', to, signal: client.signal });
+        tree.close();
+        await new Promise((resolve) => setImmediate(resolve));
+      }
+    } finally {
+      process.off('unhandledRejection', hear);
+    }
+    expect(problems).to.deep.equal([]);
+  });
+
   it('never leaves the root, whatever links say', () => {
     const tree = new RootedTree(root);
     try {

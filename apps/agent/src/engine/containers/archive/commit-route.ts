@@ -15,10 +15,11 @@ export function commitRoute(deps: ContainerRouteDependencies): Route {
     path: '/commit',
     async handler(request, response) {
       const { query } = request;
+      const raw = await request.json();
       const reference = query.get('container') ?? '';
       if (reference === '') throw new EnxameError('invalid-argument', 'no container given to commit');
       const { config } = existingContainer(runtime, reference);
-      const body = validateBody(ContainerCreateDto, (await request.json()) ?? {});
+      const body = validateBody(ContainerCreateDto, raw ?? {});
       const changes = query.getAll('changes').filter((change) => change !== '');
       const made = applyChanges(runConfigOf(config, body), changes);
       const name = nameOf(query);

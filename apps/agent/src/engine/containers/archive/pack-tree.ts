@@ -26,6 +26,8 @@ type Sink = ReturnType<Pack['entry']>;
 export async function packTree(options: PackOptions): Promise<void> {
   const { from, as, to, signal } = options;
   const archive = pack();
+  // A client that leaves destroys it with an error of its own, which `sent` tells as well.
+  archive.on('error', () => undefined);
   const sent = pipeline(Readable.from(archive as AsyncIterable<Buffer>), to, { signal });
   // Its failure is told below; until then nobody waits for it.
   sent.catch(() => archive.destroy());
@@ -133,6 +135,8 @@ class Packer {
         entry.once('close', () => resolve());
         entry.once('error', reject);
       });
+      // It may fail while a chunk is waited for; whoever gets to its end is told then.
+      ended.catch(() => undefined);
       for (let position = 0; position < size; ) {
         if (this.#signal.aborted) return;
         const length = Math.min(chunkBytes, size - position);

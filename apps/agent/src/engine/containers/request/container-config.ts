@@ -104,6 +104,8 @@ export function checkRequest(body: ContainerCreateDto): void {
     if (entry === '' || entry.startsWith('=')) throw invalid(`invalid environment variable: ${entry}`);
   }
   checkHealth(body.Healthcheck);
+  if (Object.hasOwn(host.Annotations ?? {}, ''))
+    throw invalid('invalid Annotations: the empty string is not permitted as an annotation key');
   const restart = restartOf(host.RestartPolicy);
   if (host.AutoRemove && restart.name !== 'no')
     throw invalid("can't create 'AutoRemove' container with restart policy");

@@ -3,7 +3,9 @@ import { EnxameError } from '#libs/model';
 import { volumeSource, type ContainerConfig, type ContainerMount, type VolumeStore } from '#libs/runtime';
 import { randomBytes } from 'node:crypto';
 import { mkdirSync, statSync } from 'node:fs';
+import { posix } from 'node:path';
 import type { HostConfigDto, MountDto } from './create-body.dto.js';
+import { named } from './namespaces.js';
 import { tmpfsOf } from './tmpfs-options.js';
 
 const anonymousNameBytes = 32;
@@ -16,6 +18,8 @@ export interface MountRequest {
   /** Targets of `-v /path` and of the image's `VOLUME`. */
   volumeTargets: readonly string[];
   volumes: Pick<VolumeStore, 'create' | 'get'>;
+  /** Folder of all that the node keeps. */
+  nodeRoot: string;
   /** Throws `not-found`. */
   find(reference: string): ContainerConfig;
 }
@@ -26,7 +30,12 @@ export async function mountsOf(request: MountRequest): Promise<ContainerMount[]>
   const asked: ContainerMount[] = [];
   for (const text of host.Binds ?? []) asked.push(await bindOf(text, volumes, host.VolumeDriver));
   for (const mount of host.Mounts ?? []) asked.push(await mountOf(mount, volumes));
-  for (const [target, text] of Object.entries(host.Tmpfs ?? {})) asked.push(tmpfsOf(target, text));
+  for (const [target, text] of Object.entries(host.Tmpfs ?? {})) {
+    const wrong = wrongTarget(target);
+    if (wrong !== undefined)
+      throw new EnxameError('invalid-argument', `invalid mount config for type "tmpfs": ${wrong}`);
+    asked.push(tmpfsOf(target, text));
+  }
   const taken = new Set<string>();
   for (const { target } of asked) {
     checkTarget(target);
@@ -34,7 +43,7 @@ export async function mountsOf(request: MountRequest): Promise<ContainerMount[]>
       throw new EnxameError('invalid-argument', `Duplicate mount point: ${target}`);
     taken.add(trimmed(target));
   }
-  const mounts = [...asked];
+  const mounts = asked.map((mount) => besideNodeRoot(mount, request.nodeRoot));
   for (const text of host.VolumesFrom ?? []) {
     for (const mount of mountsFrom(text, request)) {
       if (taken.has(trimmed(mount.target))) continue;
@@ -51,14 +60,31 @@ export async function mountsOf(request: MountRequest): Promise<ContainerMount[]>
   return mounts;
 }
 
+/**
+ * What shows the node's own folder, or lies in it, must see mounts go there: a copy that keeps them holds every
+ * container's root for ever.
+ */
+function besideNodeRoot(mount: ContainerMount, nodeRoot: string): ContainerMount {
+  if (mount.type !== 'bind') return mount;
+  const isIn = (path: string, folder: string): boolean =>
+    path === folder || path.startsWith(folder === '/' ? '/' : `${folder}/`);
+  if (!isIn(mount.source, nodeRoot) && !isIn(nodeRoot, mount.source)) return mount;
+  const { propagation } = mount;
+  if (propagation === undefined) return { ...mount, propagation: 'rslave' };
+  if (propagation === 'rslave' || propagation === 'rshared') return mount;
+  throw new EnxameError(
+    'invalid-argument',
+    `invalid mount config: must use either propagation mode "rslave" or "rshared" when mount source is within the daemon root, daemon root: "${nodeRoot}", bind mount source: "${mount.source}", propagation: "${propagation}"`,
+  );
+}
+
 function mountsFrom(text: string, request: MountRequest): ContainerMount[] {
   const [reference = '', mode = 'rw', ...more] = text.split(':');
   if (reference === '' || more.length > 0)
     throw new EnxameError('invalid-argument', `invalid volumes-from specification: ${text}`);
   if (!['rw', 'ro', 'z', 'Z'].includes(mode))
     throw new EnxameError('invalid-argument', `invalid mode for volumes-from: ${mode}`);
-  return request
-    .find(reference)
+  return named(reference, (name) => request.find(name))
     .mounts.filter((mount) => mount.type !== 'tmpfs')
     .map((mount) => (mode === 'ro' ? { ...mount, readOnly: true } : mount));
 }
@@ -77,15 +103,11 @@ async function bindOf(
     (part) => part !== 'ro' && part !== 'nocopy' && !harmlessModes.has(part) && !propagations.has(part),
   );
   if (unknown !== undefined) throw new EnxameError('invalid-argument', `invalid mode: ${mode}`);
-  if (!target.startsWith('/'))
+  const wrong = wrongTarget(target);
+  if (wrong !== undefined) {
     throw new EnxameError(
       'invalid-argument',
-      `invalid volume specification: '${text}': invalid mount config for type "${source.startsWith('/') ? 'bind' : 'volume'}": invalid mount path: '${target}' mount path must be absolute`,
-    );
-  if (trimmed(target) === '/') {
-    throw new EnxameError(
-      'invalid-argument',
-      `invalid volume specification: '${text}': invalid mount config for type "${source.startsWith('/') ? 'bind' : 'volume'}": invalid specification: destination can't be '/'`,
+      `invalid volume specification: '${text}': invalid mount config for type "${source.startsWith('/') ? 'bind' : 'volume'}": ${wrong}`,
     );
   }
   const readOnly = asked.includes('ro');
@@ -114,8 +136,8 @@ async function mountOf(mount: MountDto, volumes: MountRequest['volumes']): Promi
   const wrong = (why: string): EnxameError =>
     new EnxameError('invalid-argument', `invalid mount config for type "${type}": ${why}`);
   if (target === '') throw wrong('field Target must not be empty');
-  if (!target.startsWith('/')) throw wrong(`invalid mount path: '${target}' mount path must be absolute`);
-  if (trimmed(target) === '/') throw wrong("invalid specification: destination can't be '/'");
+  const misplaced = wrongTarget(target);
+  if (misplaced !== undefined) throw wrong(misplaced);
   switch (type) {
     case 'bind': {
       if (source === '') throw wrong('field Source must not be empty');
@@ -207,6 +229,13 @@ async function volumeOf(
     readOnly: false,
     copyUp: true,
   };
+}
+
+/** Docker's words for a place that cannot be mounted on. */
+function wrongTarget(target: string): string | undefined {
+  if (!target.startsWith('/')) return `invalid mount path: '${target}' mount path must be absolute`;
+  if (posix.normalize(`${target}/`) === '/') return "invalid specification: destination can't be '/'";
+  return undefined;
 }
 
 function checkTarget(target: string): void {

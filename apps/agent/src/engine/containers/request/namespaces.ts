@@ -1,5 +1,5 @@
 /** Which namespaces a container shares with the node or with another container. */
-import { EnxameError, type ContainerId } from '#libs/model';
+import { EnxameError, isEnxameError } from '#libs/model';
 import type { ContainerConfig, ContainerNamespaces, NamespaceMode } from '#libs/runtime';
 import type { ContainerCreateDto, HostConfigDto } from './create-body.dto.js';
 
@@ -13,7 +13,7 @@ export function namespacesOf(
 ): ContainerNamespaces | undefined {
   const chosen: ContainerNamespaces = {};
   const pid = modeOf(host.PidMode ?? '', 'PID', ['', 'private'], find);
-  const ipc = ipcModeOf(host.IpcMode ?? '', find);
+  const ipc = modeOf(host.IpcMode ?? '', 'IPC', ['', 'private', 'shareable', 'none'], find);
   if (pid !== 'private') chosen.pid = pid;
   if (ipc !== 'private') chosen.ipc = ipc;
   if (host.UTSMode === 'host') {
@@ -44,23 +44,19 @@ export function containerOf(mode: string): string | undefined {
 function modeOf(text: string, what: string, own: readonly string[], find: FindContainer): NamespaceMode {
   if (own.includes(text)) return 'private';
   if (text === 'host') return 'host';
-  const joined = containerOf(text);
-  if (joined === undefined) throw invalid(`invalid ${what} mode: ${text}`);
-  return { container: find(joined).id };
+  const joined = text.startsWith('container:') ? text.slice('container:'.length) : '';
+  if (joined === '') throw invalid(`invalid ${what} mode: ${text}`);
+  return { container: named(joined, find).id };
 }
 
-function ipcModeOf(text: string, find: FindContainer): NamespaceMode {
-  const mode = modeOf(text, 'IPC', ['', 'private', 'shareable', 'none'], find);
-  if (typeof mode === 'string') return mode;
-  const owner = find(containerOf(text) ?? '');
-  const shown = owner.inspect?.hostConfig as { IpcMode?: string } | undefined;
-  if (shown?.IpcMode === 'private' || shown?.IpcMode === 'none') {
-    throw new EnxameError(
-      'invalid-argument',
-      `can't join IPC of container ${owner.id}: non-shareable IPC (hint: use IpcMode:shareable for the donor container)`,
-    );
+/** A container that is not there is a wrong word of the request, not a missing place. */
+export function named(reference: string, find: FindContainer): ContainerConfig {
+  try {
+    return find(reference);
+  } catch (error) {
+    if (!isEnxameError(error) || error.code !== 'not-found') throw error;
+    throw new EnxameError('invalid-argument', error.message, { cause: error });
   }
-  return { container: mode.container as ContainerId };
 }
 
 function checkJoinedNetwork(body: ContainerCreateDto, host: HostConfigDto): void {

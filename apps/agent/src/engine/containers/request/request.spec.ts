@@ -47,6 +47,12 @@ describe('a container as it is asked for', () => {
     expect(shownHostConfig({ Memory: 64 << 20 })).to.deep.include({ MemorySwap: 128 << 20 });
   });
 
+  it('cleans the working directory', () => {
+    const shown = (WorkingDir: string): unknown =>
+      shownConfig({ Image: 'box', WorkingDir }, {}, id)['WorkingDir'];
+    expect([shown('/tmp/'), shown('/a/../b/./c//'), shown('/')]).to.deep.equal(['/tmp', '/b/c', '/']);
+  });
+
   const image = { Entrypoint: ['/run'], Cmd: ['all'], Env: ['A=image', 'B=image'], Labels: { a: '1' } };
   const programs: [string, object, (string[] | null)[]][] = [
     ['nothing', {}, [['/run'], ['all']]],

@@ -5,6 +5,7 @@
 import type { ImageRunConfig } from '#libs/images';
 import type { ContainerId } from '#libs/model';
 import { maskedPaths, readOnlyPaths } from '#libs/runtime';
+import { posix } from 'node:path';
 import type { ContainerCreateDto, HostConfigDto } from './create-body.dto.js';
 
 export type Shown = Record<string, unknown>;
@@ -137,10 +138,17 @@ export function shownConfig(
     ...programOf(body, image),
     ...(health === undefined ? {} : { Healthcheck: health }),
     Volumes: Object.keys(volumes).length === 0 ? null : volumes,
-    WorkingDir: body.WorkingDir || image.WorkingDir || '',
+    WorkingDir: cleanPath(body.WorkingDir || image.WorkingDir || ''),
     Labels: { ...image.Labels, ...body.Labels },
     ...(stopSignal ? { StopSignal: stopSignal } : {}),
   };
+}
+
+/** Without `.`, `..` and slashes at the end. */
+function cleanPath(path: string): string {
+  if (path === '') return '';
+  const clean = posix.normalize(path);
+  return clean.length > 1 ? clean.replace(/\/$/, '') : clean;
 }
 
 /** An entrypoint of the client's own, also an empty one, replaces the image's with its command. */
