@@ -1,6 +1,9 @@
 /** Nodes that belong to no cluster are brought together, promoted, demoted and taken apart by the stock docker CLI. */
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { createRootCa } from '#libs/pki';
 import { expect } from 'chai';
-import { eventually, TestCluster } from './harness/cluster.js';
+import { eventually, run, TestCluster } from './harness/cluster.js';
 
 describe('docker swarm and docker node', function () {
   this.timeout(120_000);
@@ -39,6 +42,21 @@ describe('docker swarm and docker node', function () {
         const now = await shown(node);
         expect(now).to.deep.equal([...expected].sort());
         return true;
+      });
+    }
+  }
+
+  /** Every node and every manager holds a root that is not this one. */
+  async function allShowRoot(old: string): Promise<void> {
+    for (const node of [first, second, third]) {
+      await eventually(`another root on node ${node}`, 30_000, async () => {
+        const { body } = await cluster.ask<{ Description: { TLSInfo: { TrustRoot: string } } }[]>(
+          node,
+          'GET',
+          '/nodes',
+        );
+        const roots = new Set(body.map(({ Description }) => Description.TLSInfo.TrustRoot));
+        return roots.size === 1 && ![...roots].join().includes(old);
       });
     }
   }
@@ -120,6 +138,81 @@ describe('docker swarm and docker node', function () {
       expect(await cluster.docker(['inspect', '-f', '{{.State.Status}}', id], { node })).to.equal('running');
     }
     expect(await words(worker, 'service', 'ls')).to.contain("Worker nodes can't be used");
+  });
+
+  it("replaces the root of the cluster by the user's own, under everything that runs", async () => {
+    const own = await createRootCa({ nowMs: Date.now() });
+    const [certificateFile, keyFile] = [join(cluster.stateDir, 'ca.pem'), join(cluster.stateDir, 'ca.key')];
+    writeFileSync(certificateFile, own.certificatePem);
+    writeFileSync(keyFile, own.keyPem, { mode: 0o600 });
+    const before = await cluster.docker(['swarm', 'ca']);
+    expect(before).to.match(/^-----BEGIN CERTIFICATE-----/);
+    const containers = (await cluster.tasks('web')).map(({ Status }) => Status.ContainerStatus?.ContainerID);
+    const external = ['--external-ca', 'protocol=cfssl,url=https://192.0.2.1', '--ca-cert', certificateFile];
+    expect(await words(second, 'swarm', 'ca', '--rotate', ...external)).to.contain('CAConfig.ExternalCAs');
+    expect(
+      await words(
+        second,
+        'swarm',
+        'ca',
+        '--rotate',
+        '--ca-cert',
+        certificateFile,
+        '--ca-key',
+        certificateFile,
+      ),
+    ).to.contain('CAConfig.SigningCAKey');
+
+    // The CLI draws its bars on a terminal only.
+    const rotate = `docker swarm ca --rotate --ca-cert ${certificateFile} --ca-key ${keyFile} --cert-expiry 1200h`;
+    const startedAt = performance.now();
+    const drawn = await run('script', ['-qec', rotate, '/dev/null'], {
+      env: { DOCKER_HOST: `unix://${cluster.socketOf(second)}`, TERM: 'xterm' },
+    });
+    console.log(`      root replaced on 4 nodes in ${Math.round(performance.now() - startedAt)} ms`);
+    const shown = drawn.stdout.replaceAll('\r', '');
+    expect(drawn.code, shown).to.equal(0);
+    expect(shown).to.contain('desired root digest: sha256:');
+    for (const what of ['TLS', 'CA']) {
+      expect(shown).to.match(new RegExp(`rotated ${what} certificates: .*4/4 nodes`));
+    }
+    expect(shown.trim().endsWith(own.certificatePem.trim())).to.equal(true);
+    for (const node of [first, second, third]) {
+      expect(`${await cluster.docker(['swarm', 'ca'], { node })}\n`).to.equal(own.certificatePem);
+    }
+    expect(
+      (await cluster.tasks('web')).map(({ Status }) => Status.ContainerStatus?.ContainerID),
+    ).to.deep.equal(containers);
+  });
+
+  it('replaces the root over the death of its leader, and waits for a node that hangs', async () => {
+    const before = await cluster.docker(['swarm', 'ca']);
+    const oldToken = await token('worker');
+    const agent = cluster.agentPid(worker);
+    process.kill(agent, 'SIGSTOP');
+    try {
+      const started = await cluster.docker(['swarm', 'ca', '--rotate', '--detach', '--quiet'], {
+        node: third,
+      });
+      expect(started).to.equal('');
+      const issuerOf = ['node', 'inspect', '--format', '{{.Description.TLSInfo.CertIssuerPublicKey}}'];
+      await eventually('three nodes have a certificate of the new root', 20_000, async () => {
+        const issuers = await cluster.docker([...issuerOf, 'node-1', 'node-2', 'node-3', 'node-4']);
+        const [one, two, three, four] = issuers.split('\n');
+        return one === two && two === three && three !== four;
+      });
+      const leader = await cluster.leader([first, second, third]);
+      process.kill(cluster.managerPid(leader), 'SIGKILL');
+      const inProgress = ['info', '--format', '{{.Swarm.Cluster.RootRotationInProgress}}'];
+      const survivor = leader === second ? third : second;
+      expect(await cluster.docker(inProgress, { node: survivor })).to.equal('true');
+      expect(await cluster.docker(['swarm', 'ca'], { node: survivor })).to.equal(before);
+    } finally {
+      process.kill(agent, 'SIGCONT');
+    }
+    await allShowRoot(before);
+    await eventually('another token', 10_000, async () => (await token('worker')) !== oldToken);
+    await cluster.allReachable([first, second, third], 4);
   });
 
   it('tells the events of the cluster on every manager', async () => {

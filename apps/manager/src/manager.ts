@@ -34,6 +34,7 @@ import { LeaderLoops } from './leader/index.js';
 import { KeyKeeper, type OpenedKeys } from './lock/index.js';
 import { certificateService, Membership, type Clock, type Log, type Random } from './membership/index.js';
 import { readOrMakeRaftId } from './raft-id.js';
+import { RotationKeeper } from './rotation/index.js';
 import { LeaderCall, SessionServer } from './sessions/index.js';
 
 const clock: Clock = { nowMs: () => Date.now() };
@@ -56,6 +57,7 @@ export class Manager {
   readonly #membership: Membership;
   readonly #peers: GroupPeers;
   readonly #keeper: GroupKeeper;
+  readonly #rotation: RotationKeeper;
   readonly #sessions: SessionServer;
   readonly #call: LeaderCall;
   readonly #loops: LeaderLoops;
@@ -128,6 +130,7 @@ export class Manager {
       log,
     });
     this.#keeper = new GroupKeeper({ raft: this.#raft, store: this.#leaderStore, address, log });
+    this.#rotation = new RotationKeeper({ store: this.#leaderStore, random, log });
     this.#sessions = new SessionServer({
       store: this.#leaderStore,
       membership: this.#membership,
@@ -297,6 +300,7 @@ export class Manager {
       this.#leaders.leading = false;
       this.#events.stop();
       this.#keeper.stop();
+      this.#rotation.stop();
       this.#call.stop();
       this.#sessions.stop();
       await this.#loops.stop();
@@ -312,6 +316,7 @@ export class Manager {
     this.#call.start();
     this.#loops.start();
     this.#keeper.start();
+    this.#rotation.start();
     this.#events.start();
     this.#leaders.leading = true;
     this.#log('info', 'this manager leads the cluster', { term });

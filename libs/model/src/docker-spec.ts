@@ -176,7 +176,7 @@ export interface SwarmSpec {
     HeartbeatTick?: number;
   };
   Dispatcher?: { HeartbeatPeriod?: number };
-  CAConfig?: { NodeCertExpiry?: number };
+  CAConfig?: { NodeCertExpiry?: number; ForceRotate?: number };
   EncryptionConfig?: { AutoLockManagers?: boolean };
   TaskDefaults?: { LogDriver?: { Name?: string; Options?: Record<string, string> } };
 }

@@ -14,14 +14,36 @@ export interface ObjectMeta {
   updatedAtMs: number;
 }
 
+/** A root CA, PEM. */
+export interface CaCertificate {
+  certificatePem: string;
+  keyPem: string;
+  /** Its key certified by the root before it: leads those who trust that one alone to this one's certificates. */
+  crossSignedPem?: string;
+}
+
+/** What one end of a connection holds. */
+export interface HeldTls {
+  /** PEM of the root that it trusts. */
+  trustRootPem: string;
+  /** DER in base64, of the issuer of its certificate: subject and public key. */
+  issuerSubject: string;
+  issuerPublicKey: string;
+}
+
 export interface Cluster extends ObjectMeta {
   id: ClusterId;
   /** Writer: user. */
   spec: SwarmSpec;
   /** Writer: membership. Full tokens, `SWMTKN-1-...`. */
   joinTokens: { worker: string; manager: string };
-  /** Writer: membership. PEM. */
-  rootCa: { certificatePem: string; keyPem: string };
+  /** Writer: membership. What every node trusts. */
+  rootCa: CaCertificate;
+  /**
+   * Writer: user, who begins it; membership, which ends it. The next root, which signs already; it takes the place of
+   * `rootCa` when every node and manager holds a certificate of it.
+   */
+  rootRotation?: Required<CaCertificate>;
   /** Writer: user. `SWMKEY-1-...` while managers lock themselves when they stop; empty or absent otherwise. */
   unlockKey?: string;
   /** Set at init. CIDR pools that networks are cut from. */
@@ -58,6 +80,10 @@ export interface Node extends ObjectMeta {
    * `reachability` is how the leader sees it.
    */
   manager?: { raftId: string; address: string; reachability?: Reachability };
+  /** Writer: sessions. What the agent says that it holds. */
+  tls?: HeldTls;
+  /** Writer: the node's own manager. What that one holds: a process and a certificate of its own. */
+  managerTls?: HeldTls;
 }
 
 export interface VirtualIp {

@@ -1,6 +1,6 @@
 /**
- * A node's identity on disk. Key, certificate and root certificate are one file, so that a crash in the middle of a
- * renewal can never leave a key that does not fit its certificate.
+ * A node's identity on disk. Key, certificate (with those that lead from it to an older root) and root certificate are
+ * one file, so that a crash in the middle of a renewal can never leave a key that does not fit its certificate.
  */
 import { EnxameError } from '#libs/model';
 import { createPrivateKey, X509Certificate } from 'node:crypto';
@@ -34,13 +34,13 @@ export function readNodeIdentity(stateDir: string): NodeIdentity | undefined {
   const file = join(stateDir, identityFile);
   const text = readIfPresent(file);
   if (text === undefined) return undefined;
-  const [keyPem, certificatePem, rootCertificatePem] = text.match(
-    /-----BEGIN [A-Z ]+-----[\s\S]+?-----END [A-Z ]+-----\n?/g,
-  ) ?? [undefined, undefined, undefined];
-  if (!keyPem || !certificatePem || !rootCertificatePem) {
+  const [keyPem, ...certificates] =
+    text.match(/-----BEGIN [A-Z ]+-----[\s\S]+?-----END [A-Z ]+-----\n?/g) ?? [];
+  const rootCertificatePem = certificates.pop();
+  if (!keyPem || !rootCertificatePem || certificates.length === 0) {
     throw new EnxameError('data-damaged', `${file}: expected a key and two certificates`);
   }
-  return identityFrom({ keyPem, certificatePem, rootCertificatePem }, file);
+  return identityFrom({ keyPem, certificatePem: certificates.join(''), rootCertificatePem }, file);
 }
 
 function identityFrom(

@@ -1,3 +1,5 @@
+export * from './certificate-chain.js';
+export * from './cluster-ca.js';
 export {
   type NodeIdentity,
   readNodeIdentity,

@@ -5,16 +5,18 @@
  */
 import { EnxameError, type ClusterId, type NodeId } from '#libs/model';
 import { X509Certificate, createHash } from 'node:crypto';
+import { issuerIn } from './certificate-chain.js';
 import { backdateMs, type RootCa } from './root-ca.js';
 import {
+  authorityKeyIdOf,
   generateKeys,
   keyAlgorithm,
   keyPairFromPem,
   loadX509,
-  privateKeyFromPem,
   privateKeyToPem,
   randomSerialNumber,
   signingAlgorithm,
+  signingKeyFromPem,
   type X509,
 } from './x509.js';
 
@@ -84,7 +86,7 @@ export async function checkCertificateRequest(requestPem: string): Promise<Check
   }
 }
 
-/** Signs a node's certificate. */
+/** Signs a node's certificate; where the CA replaced another one, the certificate that leads there follows it. */
 export async function issueNodeCertificate(options: {
   ca: RootCa;
   request: CheckedRequest;
@@ -96,6 +98,7 @@ export async function issueNodeCertificate(options: {
   const lifeMs = Math.max(options.lifeMs ?? certificateLifeMsDefault, certificateLifeMsMin);
   const x509 = await loadX509();
   const issuer = new x509.X509Certificate(ca.certificatePem);
+  const { key, algorithm } = await signingKeyFromPem(ca.keyPem);
   const certificate = await x509.X509CertificateGenerator.create({
     serialNumber: randomSerialNumber(),
     subject: [{ O: [identity.clusterId] }, { OU: [roleUnits[identity.role]] }, { CN: [identity.nodeId] }],
@@ -103,9 +106,9 @@ export async function issueNodeCertificate(options: {
     notBefore: new Date(nowMs - backdateMs),
     // A node's certificate never outlives the root that signed it.
     notAfter: new Date(Math.min(nowMs + lifeMs, issuer.notAfter.getTime())),
-    signingAlgorithm,
+    signingAlgorithm: algorithm,
     publicKey: options.request.publicKey,
-    signingKey: await privateKeyFromPem(ca.keyPem),
+    signingKey: key,
     extensions: [
       new x509.BasicConstraintsExtension(false, undefined, true),
       new x509.KeyUsagesExtension(x509.KeyUsageFlags.digitalSignature, true),
@@ -117,10 +120,10 @@ export async function issueNodeCertificate(options: {
         { type: 'dns', value: identity.nodeId },
         { type: 'dns', value: roleUnits[identity.role] },
       ]),
-      await x509.AuthorityKeyIdentifierExtension.create(issuer.publicKey),
+      await authorityKeyIdOf(issuer),
     ],
   });
-  return `${certificate.toString('pem')}\n`;
+  return `${certificate.toString('pem')}\n${ca.crossSignedPem ?? ''}`;
 }
 
 /** Reads the identity out of a certificate's subject, as node:tls gives it. Undefined when it is not a node's. */
@@ -141,7 +144,7 @@ export interface CertificateFacts {
 }
 
 /**
- * Checks that a node certificate was signed by this root, is valid now and names a node.
+ * Checks that a node certificate was signed by this root, or leads to it, is valid now and names a node.
  * `unauthorized` with the failed rule otherwise.
  */
 export function verifyNodeCertificate(options: {
@@ -153,10 +156,7 @@ export function verifyNodeCertificate(options: {
     throw new EnxameError('unauthorized', `node certificate: ${rule}`);
   };
   const certificate = new X509Certificate(options.certificatePem);
-  const root = new X509Certificate(options.rootCertificatePem);
-  if (!certificate.checkIssued(root) || !certificate.verify(root.publicKey)) {
-    refuse("it was not signed by the cluster's root certificate");
-  }
+  issuerIn(options.certificatePem, options.rootCertificatePem);
   const notBeforeMs = Date.parse(certificate.validFrom);
   const notAfterMs = Date.parse(certificate.validTo);
   if (options.nowMs < notBeforeMs) refuse(`it is not valid before ${certificate.validFrom}`);

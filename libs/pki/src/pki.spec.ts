@@ -15,6 +15,7 @@ import {
   parseJoinToken,
   readNodeIdentity,
   readPendingKey,
+  RenewalTimer,
   renewalTimeMs,
   roleOfToken,
   type RootCa,
@@ -138,6 +139,31 @@ describe('pki', () => {
   it('renews at 50 to 80 percent of the life', () => {
     const life = { notBeforeMs: 1000, notAfterMs: 11_000 };
     expect([0, 0.5, 1].map((random) => renewalTimeMs({ ...life, random }))).to.deep.equal([6000, 7500, 9000]);
+  });
+
+  it('renews a machine that slept over the time, or whose clock was set, and once', async () => {
+    let now = 0;
+    let renewals = 0;
+    const timer = new RenewalTimer({
+      nowMs: () => now,
+      fraction: () => 0.5,
+      renew: () => renewals++,
+      lookIntervalMs: 1,
+    });
+    timer.follow({ notBeforeMs: 0, notAfterMs: 1000 });
+    const looked = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, 5));
+    now = 649;
+    await looked();
+    expect(renewals).to.equal(0);
+    now = 990;
+    await looked();
+    expect(renewals).to.equal(1);
+    timer.follow({ notBeforeMs: 990, notAfterMs: 1990 });
+    now = 5000;
+    timer.look();
+    timer.look();
+    timer.stop();
+    expect(renewals).to.equal(2);
   });
 
   it('keeps the identity in one private file and sees damage', async () => {

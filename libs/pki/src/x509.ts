@@ -1,6 +1,7 @@
 /** The one place that sets up the X.509 library: it needs decorator metadata and a crypto provider before use. */
 import type * as X509 from '@peculiar/x509';
-import { createPublicKey, randomBytes, webcrypto } from 'node:crypto';
+import { EnxameError } from '#libs/model';
+import { createPrivateKey, createPublicKey, randomBytes, webcrypto } from 'node:crypto';
 
 export type { X509 };
 
@@ -38,9 +39,48 @@ export async function privateKeyToPem(key: CryptoKey): Promise<string> {
   return `-----BEGIN PRIVATE KEY-----\n${lines.join('\n')}\n-----END PRIVATE KEY-----\n`;
 }
 
-export async function privateKeyFromPem(pem: string): Promise<CryptoKey> {
+async function privateKeyFromPem(pem: string): Promise<CryptoKey> {
   const der = Buffer.from(pem.replace(/-----[^-]+-----/g, '').replace(/\s+/g, ''), 'base64');
   return await webcrypto.subtle.importKey('pkcs8', der, keyAlgorithm, true, ['sign']);
+}
+
+const curves: Readonly<Record<string, { namedCurve: string; hash: string }>> = {
+  prime256v1: { namedCurve: 'P-256', hash: 'SHA-256' },
+  secp384r1: { namedCurve: 'P-384', hash: 'SHA-384' },
+  secp521r1: { namedCurve: 'P-521', hash: 'SHA-512' },
+};
+const rsaBitsMin = 2048;
+
+/** The key of a CA, which may be the user's own: ECDSA on one of the NIST's curves, or RSA. */
+export async function signingKeyFromPem(
+  pem: string,
+): Promise<{ key: CryptoKey; algorithm: { name: string; hash: string } }> {
+  const privateKey = createPrivateKey(pem);
+  const der = privateKey.export({ type: 'pkcs8', format: 'der' });
+  const { namedCurve = '', modulusLength = 0 } = privateKey.asymmetricKeyDetails ?? {};
+  const curve = curves[namedCurve];
+  if (privateKey.asymmetricKeyType === 'ec' && curve !== undefined) {
+    const algorithm = { name: 'ECDSA', namedCurve: curve.namedCurve };
+    const key = await webcrypto.subtle.importKey('pkcs8', der, algorithm, false, ['sign']);
+    return { key, algorithm: { name: 'ECDSA', hash: curve.hash } };
+  }
+  if (privateKey.asymmetricKeyType === 'rsa' && modulusLength >= rsaBitsMin) {
+    const algorithm = { name: 'RSASSA-PKCS1-v1_5', hash: 'SHA-256' };
+    return { key: await webcrypto.subtle.importKey('pkcs8', der, algorithm, false, ['sign']), algorithm };
+  }
+  throw new EnxameError(
+    'invalid-argument',
+    `invalid CAConfig.SigningCAKey: must be ECDSA (P-256, P-384, P-521) or RSA of ${rsaBitsMin} bits or more`,
+  );
+}
+
+/** By which a certificate names its issuer: the identifier that the issuer's own certificate has, where it has one. */
+export async function authorityKeyIdOf(issuer: X509.X509Certificate): Promise<X509.Extension> {
+  const x509 = await loadX509();
+  const own = issuer.getExtension(x509.SubjectKeyIdentifierExtension);
+  return own === null
+    ? await x509.AuthorityKeyIdentifierExtension.create(issuer.publicKey)
+    : new x509.AuthorityKeyIdentifierExtension(own.keyId);
 }
 
 export async function keyPairFromPem(pem: string): Promise<CryptoKeyPair> {

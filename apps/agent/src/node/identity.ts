@@ -1,12 +1,14 @@
 /** How the node comes by its certificate, once, and by the next one before it ends. */
-import { describeError, EnxameError, isEnxameError, type NodeConfig } from '#libs/model';
+import { describeError, EnxameError, isEnxameError, type HeldTls, type NodeConfig } from '#libs/model';
 import {
   createCertificateRequest,
+  hasIssuer,
+  heldTls,
   managerServerName,
   parseJoinToken,
   readNodeIdentity,
   readPendingKey,
-  renewalTimeMs,
+  RenewalTimer,
   verifyRootCertificate,
   writeNodeIdentity,
   writePendingKey,
@@ -27,6 +29,8 @@ export interface IdentityOptions {
   nowMs(): number;
   fraction(): number;
   log: Log;
+  /** How often it is looked whether the certificate is to be renewed. */
+  renewalLookIntervalMs?: number;
 }
 
 export const notInSwarm = 'This node is not part of a swarm';
@@ -35,8 +39,6 @@ const callTimeoutMs = 10_000;
 const joinBackoff = { firstMs: 100, maxMs: 5_000 };
 const localBackoff = { firstMs: 50, maxMs: 1_000 };
 const renewalBackoff = { firstMs: 500, maxMs: 3_600_000 };
-/** Node timers overflow past 24.8 days. */
-const timerMsMax = 24 * 24 * 3_600_000;
 
 /** The certificates a process needs to reach a manager as this node. */
 export function mutualTls(identity: NodeIdentity): Extract<ClientTls, { kind: 'mutual' }> {
@@ -175,10 +177,13 @@ export class IdentityKeeper {
   readonly #options: IdentityOptions;
   readonly #onRenewed: (identity: NodeIdentity) => void;
   readonly #backoff: Backoff;
+  readonly #renewal: RenewalTimer;
   #identity: NodeIdentity;
-  #timer: NodeJS.Timeout | undefined;
+  #retry: NodeJS.Timeout | undefined;
   #renewing: Promise<void> | undefined;
   #attempts = 0;
+  /** As the leader told last. */
+  #wanted: HeldTls | undefined;
   #stopped = false;
 
   constructor(options: IdentityOptions, identity: NodeIdentity, onRenewed: (identity: NodeIdentity) => void) {
@@ -186,6 +191,13 @@ export class IdentityKeeper {
     this.#identity = identity;
     this.#onRenewed = onRenewed;
     this.#backoff = new Backoff({ ...renewalBackoff, fraction: options.fraction });
+    const { renewalLookIntervalMs: lookIntervalMs } = options;
+    this.#renewal = new RenewalTimer({
+      nowMs: () => options.nowMs(),
+      fraction: () => options.fraction(),
+      renew: () => void this.renewNow(),
+      ...(lookIntervalMs === undefined ? {} : { lookIntervalMs }),
+    });
   }
 
   get identity(): NodeIdentity {
@@ -193,32 +205,65 @@ export class IdentityKeeper {
   }
 
   start(): void {
-    const dueMs = renewalTimeMs({ ...this.#identity, random: this.#options.fraction() });
-    this.#wait(Math.max(dueMs - this.#options.nowMs(), 0));
+    this.#renewal.follow(this.#identity);
+    this.#renewal.look();
   }
 
   stop(): void {
     this.#stopped = true;
-    clearTimeout(this.#timer);
+    this.#renewal.stop();
+    clearTimeout(this.#retry);
   }
 
   /** Does not wait for the time to come: what the certificate says has changed. Never rejects. */
   renewNow(): Promise<void> {
-    clearTimeout(this.#timer);
+    clearTimeout(this.#retry);
     this.#renewing ??= this.#renew().finally(() => {
       this.#renewing = undefined;
     });
     return this.#renewing;
   }
 
-  #wait(delayMs: number): void {
+  /** The cluster's root is being replaced: first comes another certificate, and when all have theirs another trust. */
+  follow(wanted: HeldTls): void {
+    this.#wanted = wanted;
+    if (this.#renewing !== undefined) return;
+    if (hasIssuer(heldTls(this.#identity), wanted)) {
+      this.#trust(wanted.trustRootPem);
+      return;
+    }
+    this.#options.log(
+      'info',
+      "the cluster's root is being replaced; asking for a certificate of the new one",
+    );
+    void this.renewNow();
+  }
+
+  #trust(rootCertificatePem: string): void {
+    const { config, log } = this.#options;
+    const { keyPem, certificatePem } = this.#identity;
+    if (this.#identity.rootCertificatePem === rootCertificatePem) return;
+    try {
+      this.#identity = writeNodeIdentity(config.stateDir, { keyPem, certificatePem, rootCertificatePem });
+      log('info', "the cluster's root was replaced; the old one is not trusted any more");
+      this.#onRenewed(this.#identity);
+    } catch (error) {
+      log('warn', 'the new root of the cluster cannot be kept; trying again', { error });
+      this.#tryAgain();
+    }
+  }
+
+  #tryAgain(): void {
     if (this.#stopped) return;
-    const partMs = Math.min(delayMs, timerMsMax);
-    this.#timer = setTimeout(() => {
-      if (delayMs > partMs) this.#wait(delayMs - partMs);
-      else void this.renewNow();
-    }, partMs);
-    this.#timer.unref();
+    clearTimeout(this.#retry);
+    this.#retry = setTimeout(() => void this.renewNow(), this.#backoff.next()).unref();
+  }
+
+  /** What was wanted may have changed while the certificate was on its way. */
+  #isAsWanted(): boolean {
+    const held = heldTls(this.#identity);
+    const wanted = this.#wanted;
+    return wanted === undefined || (hasIssuer(held, wanted) && held.trustRootPem === wanted.trustRootPem);
   }
 
   async #renew(): Promise<void> {
@@ -236,12 +281,14 @@ export class IdentityKeeper {
       const { certificatePem, rootCertificatePem } = issued;
       if (this.#stopped) return;
       this.#identity = writeNodeIdentity(config.stateDir, { keyPem, certificatePem, rootCertificatePem });
-      this.#backoff.reset();
       this.#onRenewed(this.#identity);
-      this.start();
+      if (this.#isAsWanted()) {
+        this.#backoff.reset();
+        this.start();
+      } else this.#tryAgain();
     } catch (error) {
       log('warn', 'renewing the certificate failed; trying again', { error });
-      this.#wait(this.#backoff.next());
+      this.#tryAgain();
     }
   }
 }

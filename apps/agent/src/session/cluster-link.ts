@@ -11,14 +11,13 @@ import type { NodeEvents } from '../engine/events/node-events.js';
 import type { IdentityKeeper } from '../node/identity.js';
 import type { Log } from '#libs/log';
 import { StatsSampler } from '../node/stats-sampler.js';
-import type { NodeRole } from '#libs/pki';
 import type { KnownManagers } from '../swarm/known-managers.js';
 import type { TaskVolumes } from '../tasks/ports.js';
 import { TaskRecords } from '../tasks/task-records.js';
 import { TaskWorker } from '../tasks/task-worker.js';
 import { AssignmentSet } from './assignment-set.js';
 import { NetworkSync } from './network-sync.js';
-import { SessionClient } from './session-client.js';
+import { SessionClient, type NodeStanding } from './session-client.js';
 
 export interface ClusterLinkOptions {
   config: NodeConfig;
@@ -31,7 +30,7 @@ export interface ClusterLinkOptions {
   volumes: TaskVolumes;
   events: NodeEvents;
   sessionBegun(): void;
-  onStanding(standing: { role: NodeRole; managersChanged: boolean }): void;
+  onStanding(standing: NodeStanding): void;
   nowMs(): number;
   fraction(): number;
   log: Log;
@@ -121,6 +120,11 @@ export class ClusterLink {
   /** A manager says that it leads now. */
   leaderIs(address: string): void {
     this.#session.leaderIs(address);
+  }
+
+  /** The certificate or the trusted root of this node is another one now. */
+  tlsChanged(): void {
+    this.#session.tlsChanged();
   }
 
   /** Tells the leader that this node leaves for good. */

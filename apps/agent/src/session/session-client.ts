@@ -8,12 +8,13 @@ import {
   type AssignmentItem,
   type AssignmentKind,
   type ClusterEvent,
+  type HeldTls,
   type NodeDescription,
   type StatsSample,
   type TaskId,
   type TaskStatusReport,
 } from '#libs/model';
-import { managerServerName, type NodeIdentity, type NodeRole } from '#libs/pki';
+import { heldTls, managerServerName, type NodeIdentity, type NodeRole } from '#libs/pki';
 import { createRpcClient, fromServiceError, session } from '#libs/rpc';
 import type { ClientDuplexStream } from '@grpc/grpc-js';
 import type { Log } from '#libs/log';
@@ -36,12 +37,20 @@ export interface SessionClientOptions {
   onAssignment(delta: AssignmentDelta): void;
   onUnknownTasks(taskIds: TaskId[]): void;
   /** What this node is in its cluster. The managers are known to `managers` already. */
-  onStanding(standing: { role: NodeRole; managersChanged: boolean }): void;
+  onStanding(standing: NodeStanding): void;
   onConnection(connected: boolean): void;
   nowMs(): number;
   /** In [0, 1). */
   fraction(): number;
   log: Log;
+}
+
+/** What this node is in its cluster. */
+export interface NodeStanding {
+  role: NodeRole;
+  managersChanged: boolean;
+  /** What it is to hold; absent where it may keep what it has. */
+  wantedTls?: HeldTls;
 }
 
 type Stream = ClientDuplexStream<session.AgentMessage, session.LeaderMessage>;
@@ -159,6 +168,11 @@ export class SessionClient {
     this.#send({ $case: 'stats', stats: { samples: samples.map(json) } });
   }
 
+  /** The certificate or the trusted root of this node is another one now. */
+  tlsChanged(): void {
+    if (this.#registered) this.#send({ $case: 'tls', tls: heldTls(this.#options.identity()) });
+  }
+
   /** Tells the leader which images this node has now. */
   imagesChanged(): void {
     if (this.#registered) this.#send({ $case: 'images', images: { images: this.#options.images() } });
@@ -224,6 +238,7 @@ export class SessionClient {
         address: this.#options.address,
         enginePort: this.#options.enginePort,
         appliedGeneration: this.#options.appliedGeneration(),
+        tls: heldTls(identity),
       },
     });
   }
@@ -274,7 +289,8 @@ export class SessionClient {
         case 'standing': {
           const managersChanged = this.#options.managers.replace(body.standing.managers);
           const role = body.standing.role === 'manager' ? 'manager' : 'worker';
-          this.#options.onStanding({ role, managersChanged });
+          const { wantedTls } = body.standing;
+          this.#options.onStanding({ role, managersChanged, ...(wantedTls ? { wantedTls } : {}) });
           break;
         }
         case 'redirect':

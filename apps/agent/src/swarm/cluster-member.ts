@@ -14,6 +14,7 @@ import { describeNode } from '../node/description.js';
 import { IdentityKeeper, obtainIdentity } from '../node/identity.js';
 import type { ManagerProcess } from '../node/manager-process.js';
 import { ClusterLink, type ClusterLinkOptions } from '../session/cluster-link.js';
+import type { NodeStanding } from '../session/session-client.js';
 import type { KnownManagers } from './known-managers.js';
 import type { ManagerPeer } from './swarm-file.js';
 
@@ -133,6 +134,7 @@ export class ClusterMember {
         log('error', 'the engine port keeps its old certificate', { error }),
       );
       this.#takeRole(renewed.identity.role);
+      this.#link?.tlsChanged();
     });
     await this.#useIdentity(identity);
     keeper.start();
@@ -158,12 +160,14 @@ export class ClusterMember {
     });
   }
 
-  #stand(standing: { role: NodeRole; managersChanged: boolean }): void {
+  #stand({ role, managersChanged, wantedTls }: NodeStanding): void {
     const { managers, log } = this.#options;
-    if (standing.managersChanged) this.#options.keepManagers(managers.peers);
-    if (!this.#keeper || this.#keeper.identity.identity.role === standing.role) return;
-    log('info', 'the role of this node has changed; asking for its certificate', { role: standing.role });
-    void this.#keeper.renewNow();
+    if (managersChanged) this.#options.keepManagers(managers.peers);
+    if (!this.#keeper) return;
+    if (this.#keeper.identity.identity.role !== role) {
+      log('info', 'the role of this node has changed; asking for its certificate', { role });
+      void this.#keeper.renewNow();
+    } else if (wantedTls !== undefined) this.#keeper.follow(wantedTls);
   }
 
   #takeRole(role: NodeRole): void {

@@ -12,6 +12,7 @@ import {
   createCertificateRequest,
   issueNodeCertificate,
   makeStorageKey,
+  signingCa,
   storageKeysFile,
   writeNodeIdentity,
   writeStorageKeys,
@@ -52,7 +53,7 @@ export async function restore(file: string, { stateDir }: { stateDir: string }):
   });
   const { keyPem, requestPem } = await createCertificateRequest();
   const certificatePem = await issueNodeCertificate({
-    ca: cluster.rootCa,
+    ca: signingCa(cluster),
     request: await checkCertificateRequest(requestPem),
     identity: { nodeId: head.nodeId, clusterId: cluster.id, role: 'manager' },
     nowMs: Date.now(),

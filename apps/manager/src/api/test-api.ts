@@ -12,7 +12,7 @@ import {
 } from '#libs/model';
 import { viewOf, withChanges, type PlainObjects } from '#libs/store';
 import { createTelemetry, type Telemetry } from '#libs/telemetry';
-import { createRootCa } from '#libs/pki';
+import { createRootCa, wantedTls } from '#libs/pki';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { request as httpRequest } from 'node:http';
 import { tmpdir } from 'node:os';
@@ -93,6 +93,7 @@ export async function smallCluster(): Promise<PlainObjects> {
       engine: { version: '0.1.0', labels: {} },
     },
     status: { state: 'ready' as const, message: '', address: `10.9.0.${index}` },
+    tls: wantedTls({ rootCa }),
   });
   return {
     cluster: {

@@ -22,7 +22,7 @@ export function certificateService(membership: Membership): RpcService {
       _call: ServerUnaryCall<ca.RootCertificateRequest, ca.RootCertificateReply>,
       done: sendUnaryData<ca.RootCertificateReply>,
     ) => {
-      answer(() => Promise.resolve({ rootCertificatePem: membership.rootCertificatePem() }), done);
+      answer(async () => ({ rootCertificatePem: await membership.currentRoot() }), done);
     },
     issueCertificate: (
       call: ServerUnaryCall<ca.IssueRequest, ca.IssueReply>,

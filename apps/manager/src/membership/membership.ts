@@ -16,14 +16,12 @@ import {
 } from '#libs/model';
 import {
   checkCertificateRequest,
-  createCertificateRequest,
   createRootCa,
   issueNodeCertificate,
   makeJoinToken,
   parseJoinToken,
-  renewalTimeMs,
   roleOfToken,
-  verifyNodeCertificate,
+  signingCa,
   type CertifiedIdentity,
   type CheckedRequest,
   type NodeIdentity,
@@ -31,6 +29,7 @@ import {
 import type { ServerTls } from '#libs/rpc';
 import { isIPv4 } from 'node:net';
 import { bootstrapChanges, newNode, nextNodeIndex, nodeIndexMax, type NewNodeFacts } from './bootstrap.js';
+import { OwnCertificate } from './own-certificate.js';
 import { roleOf } from './role.js';
 import type { Clock, Log, Random } from './ports.js';
 
@@ -46,6 +45,8 @@ export interface MembershipOptions {
   clock: Clock;
   random: Random;
   log: Log;
+  /** How often it is looked whether this manager's certificate is to be renewed. */
+  renewalLookIntervalMs?: number;
 }
 
 export interface IssuedCertificate {
@@ -57,31 +58,28 @@ export interface IssuedCertificate {
 
 const admissionAttemptsMax = 8;
 const hostnameLengthMax = 253;
-/** Node timers overflow past 24.8 days. */
-const timerMsMax = 24 * 24 * 3_600_000;
 
 export class Membership {
   readonly #options: MembershipOptions;
-  readonly #credentialListeners = new Set<(tls: ServerTls) => void>();
+  readonly #own: OwnCertificate;
   #identity: CertifiedIdentity | undefined;
-  #tls: ServerTls | undefined;
-  #renewal: NodeJS.Timeout | undefined;
   /** Joins take the next free index, so one at a time here. */
   #joining: Promise<unknown> = Promise.resolve();
 
   constructor(options: MembershipOptions) {
     this.#options = options;
     const { nodeIdentity } = options;
-    if (nodeIdentity === undefined) return;
-    const { identity, keyPem, certificatePem, rootCertificatePem } = nodeIdentity;
-    this.#identity = { ...identity, role: 'manager' };
-    this.#tls = { keyPem, certificatePem, rootCertificatePem };
+    if (nodeIdentity !== undefined) this.#identity = { ...nodeIdentity.identity, role: 'manager' };
+    this.#own = new OwnCertificate({
+      ...options,
+      nodeId: () => this.#identity?.nodeId,
+      issue: (requestPem) => this.issueLocal(requestPem),
+    });
   }
 
-  /** Keeps this manager's certificate fresh. */
+  /** Keeps this manager's certificate what the cluster wants, and fresh. */
   start(): void {
-    const { nodeIdentity } = this.#options;
-    if (nodeIdentity !== undefined) this.#renewBefore(nodeIdentity);
+    this.#own.start();
   }
 
   /** Called where this manager leads, before anything is served: the first leader of all makes the cluster. */
@@ -97,12 +95,11 @@ export class Membership {
       );
     }
     this.#identity = { nodeId: own.id, clusterId: cluster.id, role: 'manager' };
-    if (this.#tls === undefined || this.#hasExpired) await this.#renewOwnCertificate();
+    await this.#own.ensure();
   }
 
   stop(): void {
-    clearTimeout(this.#renewal);
-    this.#renewal = undefined;
+    this.#own.stop();
   }
 
   /** This manager's node and cluster. */
@@ -113,14 +110,18 @@ export class Membership {
 
   /** What this manager shows to other nodes, as a server and as a client of their engine ports. */
   tls(): ServerTls {
-    if (!this.#tls) throw new EnxameError('unavailable', 'the manager is starting');
-    return this.#tls;
+    return this.#own.tls();
   }
 
   /** Calls back when `tls()` has changed. */
   onCredentials(listener: (tls: ServerTls) => void): () => void {
-    this.#credentialListeners.add(listener);
-    return () => this.#credentialListeners.delete(listener);
+    return this.#own.onCredentials(listener);
+  }
+
+  /** What every node trusts. A store that is behind may know another one. */
+  async currentRoot(): Promise<string> {
+    await this.#options.current();
+    return this.rootCertificatePem();
   }
 
   rootCertificatePem(): string {
@@ -235,7 +236,7 @@ export class Membership {
     const cluster = this.#cluster();
     const expiry = cluster.spec.CAConfig?.NodeCertExpiry;
     const certificatePem = await issueNodeCertificate({
-      ca: cluster.rootCa,
+      ca: signingCa(cluster),
       request,
       identity: { nodeId, clusterId: cluster.id, role },
       nowMs: this.#options.clock.nowMs(),
@@ -247,43 +248,6 @@ export class Membership {
       certificatePem,
       rootCertificatePem: cluster.rootCa.certificatePem,
     };
-  }
-
-  get #hasExpired(): boolean {
-    const { nodeIdentity, clock } = this.#options;
-    return nodeIdentity !== undefined && nodeIdentity.notAfterMs <= clock.nowMs();
-  }
-
-  /** Signed with the key in the store, which every manager holds; what the agent has on disk is for the next start. */
-  async #renewOwnCertificate(): Promise<void> {
-    const { clock } = this.#options;
-    const { keyPem, requestPem } = await createCertificateRequest();
-    const issued = await this.issueLocal(requestPem);
-    const tls = {
-      keyPem,
-      certificatePem: issued.certificatePem,
-      rootCertificatePem: issued.rootCertificatePem,
-    };
-    const facts = verifyNodeCertificate({ ...tls, nowMs: clock.nowMs() });
-    this.#tls = tls;
-    for (const listener of this.#credentialListeners) listener(tls);
-    this.#renewBefore(facts);
-  }
-
-  #renewBefore(facts: { notBeforeMs: number; notAfterMs: number }): void {
-    const { clock, random, log } = this.#options;
-    const delayMs = Math.max(renewalTimeMs({ ...facts, random: random.fraction() }) - clock.nowMs(), 60_000);
-    clearTimeout(this.#renewal);
-    this.#renewal = setTimeout(
-      () => {
-        this.#renewOwnCertificate().catch((error: unknown) => {
-          log('error', 'renewing the manager certificate failed; trying again', { error });
-          this.#renewBefore(facts);
-        });
-      },
-      Math.min(delayMs, timerMsMax),
-    );
-    this.#renewal.unref();
   }
 
   #cluster(): Readonly<Cluster> {

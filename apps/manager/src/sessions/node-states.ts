@@ -1,5 +1,5 @@
 /** What the store should say about each node, from what its session says. */
-import type { Change, ClusterView, Node, NodeDescription, NodeId, NodeState } from '#libs/model';
+import type { Change, ClusterView, HeldTls, Node, NodeDescription, NodeId, NodeState } from '#libs/model';
 import { isDeepStrictEqual } from 'node:util';
 
 export interface NodeObservation {
@@ -10,7 +10,7 @@ export interface NodeObservation {
   left?: boolean;
   /** Time of the last message of any session of this manager's life. */
   lastHeardMs: number;
-  registration: { description: NodeDescription; address: string; enginePort?: number };
+  registration: { description: NodeDescription; address: string; enginePort?: number; tls?: HeldTls };
 }
 
 export interface NodeTimes {
@@ -41,11 +41,14 @@ export function planNodeStates(
     const observation = observations.get(node.id);
     const status = observedStatus(node, observation, times);
     const description = observation?.registration.description ?? node.description;
+    const tls = observation?.registration.tls ?? node.tls;
     const fields = {
       ...(isDeepStrictEqual(status, node.status) ? {} : { status }),
       ...(isDeepStrictEqual(description, node.description) ? {} : { description }),
+      ...(isDeepStrictEqual(tls, node.tls) ? {} : { tls }),
     };
-    if (Object.keys(fields).length > 0) changes.push({ op: 'patch', table: 'nodes', id: node.id, fields });
+    if (Object.keys(fields).length > 0)
+      changes.push({ op: 'patch', table: 'nodes', id: node.id, fields } as Change);
   }
   return changes;
 }

@@ -19,13 +19,14 @@ import type { Leaders } from '../group/leaders.js';
 import { certifiedCaller } from '../membership/certificate-service.js';
 import type { Membership } from '../membership/membership.js';
 import type { Clock, Log } from '../membership/ports.js';
-import { managersOf, roleOf, type ManagerPeer } from '../membership/role.js';
+import { managersOf, roleOf } from '../membership/role.js';
 import { Dispatcher, type Feed } from './dispatcher.js';
 import { ImageLocations } from './image-locations.js';
 import { missedPeriodsMax, planNodeStates, type NodeObservation } from './node-states.js';
 import { protocolError, SessionStream, type AgentBody } from './session-stream.js';
+import { commonStanding, type CommonStanding } from './standing.js';
 import { StatusWriter } from './status-writer.js';
-import { decodeDescription, decodeEvent, decodeReport, decodeSample } from './wire.js';
+import { decodeDescription, decodeEvent, decodeReport, decodeSample, decodeTls } from './wire.js';
 
 export interface SessionServerOptions {
   store: ClusterStore;
@@ -107,7 +108,7 @@ export class SessionServer {
     this.#statuses.start();
     this.#unsubscribe.push(
       store.watch((event) => {
-        if (!event.changes.some((change) => change.table === 'nodes')) return;
+        if (!event.changes.some(({ table }) => table === 'nodes' || table === 'clusters')) return;
         this.#endRemoved();
         this.#tellStandings();
         this.#dispatcher.checkGates();
@@ -189,6 +190,7 @@ export class SessionServer {
   #register(nodeId: NodeId, stream: SessionStream, register: session.Register): LiveSession {
     const { clock, log } = this.#options;
     const description = decodeDescription(register.description);
+    const tls = decodeTls(register.tls);
     if (!isIPv4(register.address)) throw protocolError('address: must be an IPv4 address');
     const previous = this.#sessions.get(nodeId);
     if (previous) {
@@ -200,7 +202,12 @@ export class SessionServer {
       connected: true,
       hungUp: false,
       lastHeardMs: nowMs,
-      registration: { description, address: register.address, enginePort: register.enginePort },
+      registration: {
+        description,
+        address: register.address,
+        enginePort: register.enginePort,
+        ...(tls === undefined ? {} : { tls }),
+      },
     });
     stream.send({ $case: 'registered', registered: { heartbeatPeriodMs: this.heartbeatPeriodMs() } });
     const feed = this.#dispatcher.attach(nodeId, {
@@ -216,7 +223,7 @@ export class SessionServer {
       lastHeardMs: nowMs,
     };
     this.#sessions.set(nodeId, live);
-    this.#tellStanding(live, managersOf(this.#options.store.view()));
+    this.#tellStanding(live, commonStanding(this.#options.store.view(), new Set(this.#sessions.keys())));
     log('info', 'node registered', { node: nodeId, address: register.address });
     void this.#reconcileNodes();
     return live;
@@ -254,6 +261,12 @@ export class SessionServer {
           telemetry.publishStats({ ...decodeSample(sample), nodeId: live.nodeId });
         }
         return;
+      case 'tls': {
+        const tls = decodeTls(body.tls);
+        if (observation && tls) observation.registration = { ...observation.registration, tls };
+        void this.#reconcileNodes();
+        return;
+      }
       case 'farewell':
         if (observation) observation.left = true;
         return;
@@ -298,19 +311,22 @@ export class SessionServer {
     void this.#reconcileNodes();
   }
 
-  /** What each node is, and who the managers are, where that has changed. */
+  /** What each node is and is to hold, and who the managers are, where that has changed. */
   #tellStandings(): void {
-    const managers = managersOf(this.#options.store.view());
-    for (const live of this.#sessions.values()) this.#tellStanding(live, managers);
+    const common = commonStanding(this.#options.store.view(), new Set(this.#sessions.keys()));
+    for (const live of this.#sessions.values()) this.#tellStanding(live, common);
   }
 
-  #tellStanding(live: LiveSession, managers: ManagerPeer[]): void {
+  #tellStanding(live: LiveSession, common: CommonStanding): void {
     const node = this.#options.store.view().nodes.get(live.nodeId);
     if (!node) return;
-    const standing = { role: roleOf(node), managers };
-    const text = JSON.stringify(standing);
+    const role = roleOf(node);
+    const { managers, managersText, wanted, wantedText } = common;
+    const isToHold = wanted !== undefined && !common.isToWait(node);
+    const text = `${role} ${isToHold ? wantedText : ''} ${managersText}`;
     if (text === live.standing) return;
     live.standing = text;
+    const standing = { role, managers, ...(isToHold ? { wantedTls: wanted } : {}) };
     live.stream.send({ $case: 'standing', standing });
   }
 

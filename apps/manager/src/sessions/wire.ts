@@ -5,6 +5,7 @@ import {
   taskStateOwner,
   type AssignmentItem,
   type ClusterEvent,
+  type HeldTls,
   type NodeDescription,
   type StatsSample,
   type TaskStatusReport,
@@ -45,6 +46,18 @@ function labels(value: unknown): Record<string, string> {
       .filter((entry): entry is [string, string] => typeof entry[1] === 'string')
       .sort(([a], [b]) => (a < b ? -1 : 1)),
   );
+}
+
+/** Roots with long RSA keys, in base64. */
+const tlsLengthMax = 16 * 1024;
+
+export function decodeTls(tls: session.HeldTls | undefined): HeldTls | undefined {
+  if (tls === undefined) return undefined;
+  const { trustRootPem, issuerSubject, issuerPublicKey } = tls;
+  if (trustRootPem.length + issuerSubject.length + issuerPublicKey.length > tlsLengthMax) {
+    throw new EnxameError('invalid-argument', `tls: over ${tlsLengthMax} characters`);
+  }
+  return { trustRootPem, issuerSubject, issuerPublicKey };
 }
 
 export function decodeDescription(bytes: Buffer): NodeDescription {

@@ -37,6 +37,9 @@ export interface AgentMessage {
     | { $case: "stats"; stats: StatsBatch }
     | { $case: "imageQuery"; imageQuery: ImageQuery }
     | { $case: "farewell"; farewell: Farewell }
+    | //
+    /** Again after every change. */
+    { $case: "tls"; tls: HeldTls }
     | undefined;
 }
 
@@ -62,6 +65,15 @@ export interface Register {
   enginePort: number;
   /** Newest generation this node has applied, ever: the leader goes on above it. */
   appliedGeneration: number;
+  tls?: HeldTls | undefined;
+}
+
+/** What one end of a connection holds: the root that it trusts, and who issued its certificate. */
+export interface HeldTls {
+  trustRootPem: string;
+  /** DER in base64, as Docker's API has it: the subject, and the public key. */
+  issuerSubject: string;
+  issuerPublicKey: string;
 }
 
 export interface Registered {
@@ -73,6 +85,8 @@ export interface Standing {
   /** What its next certificate will say: manager or worker. */
   role: string;
   managers: ManagerPeer[];
+  /** What the node is to hold. Absent until its turn comes: not all of a large cluster renew at once. */
+  wantedTls?: HeldTls | undefined;
 }
 
 /** The answer of a manager that does not lead; it ends the session after it. */
@@ -203,6 +217,9 @@ export const AgentMessage: MessageFns<AgentMessage> = {
       case "farewell":
         Farewell.encode(message.body.farewell, writer.uint32(74).fork()).join();
         break;
+      case "tls":
+        HeldTls.encode(message.body.tls, writer.uint32(82).fork()).join();
+        break;
     }
     return writer;
   },
@@ -292,6 +309,14 @@ export const AgentMessage: MessageFns<AgentMessage> = {
             message.body = { $case: "farewell", farewell: Farewell.decode(reader, reader.uint32()) };
             continue;
           }
+          case 10: {
+            if (tag !== 82) {
+              break;
+            }
+
+            message.body = { $case: "tls", tls: HeldTls.decode(reader, reader.uint32()) };
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -361,6 +386,12 @@ export const AgentMessage: MessageFns<AgentMessage> = {
       case "farewell": {
         if (object.body?.farewell !== undefined && object.body?.farewell !== null) {
           message.body = { $case: "farewell", farewell: Farewell.fromPartial(object.body.farewell) };
+        }
+        break;
+      }
+      case "tls": {
+        if (object.body?.tls !== undefined && object.body?.tls !== null) {
+          message.body = { $case: "tls", tls: HeldTls.fromPartial(object.body.tls) };
         }
         break;
       }
@@ -539,7 +570,7 @@ export const LeaderMessage: MessageFns<LeaderMessage> = {
 };
 
 function createBaseRegister(): Register {
-  return { description: Buffer.alloc(0), address: "", enginePort: 0, appliedGeneration: 0 };
+  return { description: Buffer.alloc(0), address: "", enginePort: 0, appliedGeneration: 0, tls: undefined };
 }
 
 export const Register: MessageFns<Register> = {
@@ -555,6 +586,9 @@ export const Register: MessageFns<Register> = {
     }
     if (message.appliedGeneration !== 0) {
       writer.uint32(32).uint64(message.appliedGeneration);
+    }
+    if (message.tls !== undefined) {
+      HeldTls.encode(message.tls, writer.uint32(42).fork()).join();
     }
     return writer;
   },
@@ -604,6 +638,14 @@ export const Register: MessageFns<Register> = {
             message.appliedGeneration = longToNumber(reader.uint64());
             continue;
           }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.tls = HeldTls.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -625,6 +667,86 @@ export const Register: MessageFns<Register> = {
     message.address = object.address ?? "";
     message.enginePort = object.enginePort ?? 0;
     message.appliedGeneration = object.appliedGeneration ?? 0;
+    message.tls = (object.tls !== undefined && object.tls !== null) ? HeldTls.fromPartial(object.tls) : undefined;
+    return message;
+  },
+};
+
+function createBaseHeldTls(): HeldTls {
+  return { trustRootPem: "", issuerSubject: "", issuerPublicKey: "" };
+}
+
+export const HeldTls: MessageFns<HeldTls> = {
+  encode(message: HeldTls, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.trustRootPem !== "") {
+      writer.uint32(10).string(message.trustRootPem);
+    }
+    if (message.issuerSubject !== "") {
+      writer.uint32(18).string(message.issuerSubject);
+    }
+    if (message.issuerPublicKey !== "") {
+      writer.uint32(26).string(message.issuerPublicKey);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): HeldTls {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseHeldTls();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.trustRootPem = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.issuerSubject = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.issuerPublicKey = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<HeldTls>, I>>(base?: I): HeldTls {
+    return HeldTls.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<HeldTls>, I>>(object: I): HeldTls {
+    const message = createBaseHeldTls();
+    message.trustRootPem = object.trustRootPem ?? "";
+    message.issuerSubject = object.issuerSubject ?? "";
+    message.issuerPublicKey = object.issuerPublicKey ?? "";
     return message;
   },
 };
@@ -685,7 +807,7 @@ export const Registered: MessageFns<Registered> = {
 };
 
 function createBaseStanding(): Standing {
-  return { role: "", managers: [] };
+  return { role: "", managers: [], wantedTls: undefined };
 }
 
 export const Standing: MessageFns<Standing> = {
@@ -695,6 +817,9 @@ export const Standing: MessageFns<Standing> = {
     }
     for (const v of message.managers) {
       ManagerPeer.encode(v!, writer.uint32(18).fork()).join();
+    }
+    if (message.wantedTls !== undefined) {
+      HeldTls.encode(message.wantedTls, writer.uint32(26).fork()).join();
     }
     return writer;
   },
@@ -728,6 +853,14 @@ export const Standing: MessageFns<Standing> = {
             message.managers.push(ManagerPeer.decode(reader, reader.uint32()));
             continue;
           }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.wantedTls = HeldTls.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -747,6 +880,9 @@ export const Standing: MessageFns<Standing> = {
     const message = createBaseStanding();
     message.role = object.role ?? "";
     message.managers = object.managers?.map((e) => ManagerPeer.fromPartial(e)) || [];
+    message.wantedTls = (object.wantedTls !== undefined && object.wantedTls !== null)
+      ? HeldTls.fromPartial(object.wantedTls)
+      : undefined;
     return message;
   },
 };

@@ -1,11 +1,14 @@
 /** A node as Docker's API shows it. */
-import type { Node } from '#libs/model';
+import type { HeldTls, Node } from '#libs/model';
+import { shownTls } from '../../rotation/index.js';
 import { presentMeta } from '../edge/present.js';
+import { presentTls } from '../swarm/tls-info.js';
 
 export interface NodeContext {
   /** Raft id of the leader as this manager knows it. */
   leaderId: string | undefined;
-  tlsInfo: Record<string, unknown>;
+  /** What every node is to hold. */
+  wanted: HeldTls | undefined;
 }
 
 const plugins = [
@@ -33,7 +36,7 @@ export function presentNode(node: Readonly<Node>, context: NodeContext): Record<
         ...(Object.keys(description.engine.labels).length === 0 ? {} : { Labels: description.engine.labels }),
         Plugins: plugins,
       },
-      TLSInfo: context.tlsInfo,
+      TLSInfo: presentTls(context.wanted && shownTls(node, context.wanted)),
     },
     Status: {
       State: status.state,

@@ -9,13 +9,13 @@ import {
   type NodeSpec,
 } from '#libs/model';
 import { Body, Controller, Delete, Get, HttpCode, Inject, Param, Post, Query } from '@nestjs/common';
+import { wantedTls } from '#libs/pki';
 import { removalRefusal } from '../../group/plan-group.js';
 import { bodyOf } from '../edge/body.js';
 import { findNode, parseVersion } from '../edge/lookup.js';
 import { leadershipToken, storeToken, type Leadership } from '../edge/providers.js';
 import { SelfNode } from '../edge/self-node.js';
 import { outOfSequence } from '../services/service-writer.js';
-import { tlsInfoOf } from '../swarm/tls-info.js';
 import { NodeSpecDto } from './node-spec.dto.js';
 import { presentNode, type NodeContext } from './node.presenter.js';
 
@@ -96,7 +96,7 @@ export class NodesController {
   }
 
   private context(view: ClusterView): NodeContext {
-    return { leaderId: this.leadership.leaderId(), tlsInfo: tlsInfoOf(view) };
+    return { leaderId: this.leadership.leaderId(), wanted: view.cluster && wantedTls(view.cluster) };
   }
 }
 

@@ -1,12 +1,14 @@
 /** `/swarm` where this node is a manager. Coming and leaving are the agent's routes. */
 import { queryFlag } from '#libs/docker-api';
-import { EnxameError, type Cluster, type ClusterStore, type SwarmSpec } from '#libs/model';
+import { EnxameError, type Change, type Cluster, type ClusterStore, type SwarmSpec } from '#libs/model';
 import { makeJoinToken, makeUnlockKey } from '#libs/pki';
 import { Body, Controller, Get, HttpCode, Inject, Post, Query } from '@nestjs/common';
 import { bodyOf } from '../edge/body.js';
 import { parseVersion } from '../edge/lookup.js';
-import { randomToken, storeToken, type RandomBytes } from '../edge/providers.js';
+import { clockToken, randomToken, storeToken, type RandomBytes } from '../edge/providers.js';
 import { outOfSequence } from '../services/service-writer.js';
+import { requestedRoot, withoutSigningCa } from '../../rotation/index.js';
+import type { Clock } from '../../membership/ports.js';
 import { SwarmSpecDto } from './swarm-spec.dto.js';
 import { presentSwarm, requireCluster } from './swarm.presenter.js';
 
@@ -15,6 +17,7 @@ export class SwarmController {
   constructor(
     @Inject(storeToken) private readonly store: ClusterStore,
     @Inject(randomToken) private readonly randomBytes: RandomBytes,
+    @Inject(clockToken) private readonly clock: Clock,
   ) {}
 
   @Get()
@@ -42,19 +45,27 @@ export class SwarmController {
   ): Promise<void> {
     const version = parseVersion(query['version']);
     const flags = new URLSearchParams(query);
-    const { JoinTokens: _, ...spec } = sent;
+    const { JoinTokens: _, ...asked } = sent;
     const cluster = requireCluster(this.store.view());
     if (cluster.version !== version) throw outOfSequence();
-    checkSwarmSpec(spec, cluster);
+    checkSwarmSpec(asked, cluster);
+    const root = await requestedRoot(asked.CAConfig, cluster, this.clock.nowMs());
+    const spec = withoutSigningCa(asked);
     const joinTokens = {
       worker: queryFlag(flags, 'rotateWorkerToken') ? this.newToken(cluster) : cluster.joinTokens.worker,
       manager: queryFlag(flags, 'rotateManagerToken') ? this.newToken(cluster) : cluster.joinTokens.manager,
     };
     const unlockKey = this.unlockKeyFor(spec, cluster, queryFlag(flags, 'rotateManagerUnlockKey'));
-    const fields = { spec, joinTokens, unlockKey };
+    const fields = {
+      spec,
+      joinTokens,
+      unlockKey,
+      ...(root.kind === 'rotate' ? { rootRotation: root.rotation } : {}),
+      ...(root.kind === 'abort' ? { rootRotation: undefined } : {}),
+    };
     try {
       await this.store.propose([
-        { op: 'patch', table: 'clusters', id: cluster.id, fields, ifVersion: version },
+        { op: 'patch', table: 'clusters', id: cluster.id, fields, ifVersion: version } as Change,
       ]);
     } catch (error) {
       if (error instanceof EnxameError && error.code === 'version-mismatch') throw outOfSequence(error);
@@ -81,10 +92,6 @@ function checkSwarmSpec(spec: SwarmSpec, cluster: Readonly<Cluster>): void {
       "invalid Name: the name of a swarm cannot be changed from 'default'",
     );
   }
-  const ca: Record<string, unknown> = { ...spec.CAConfig };
-  if (Array.isArray(ca['ExternalCAs']) && ca['ExternalCAs'].length > 0) throw missing('CAConfig.ExternalCAs');
-  if (ca['SigningCACert'] || ca['SigningCAKey'] || ca['ForceRotate'])
-    throw missing('rotating the root CA (CAConfig)');
   const driver = spec.TaskDefaults?.LogDriver?.Name ?? '';
   if (driver !== '' && driver !== 'json-file')
     throw missing(`the log driver ${driver} (TaskDefaults.LogDriver)`);

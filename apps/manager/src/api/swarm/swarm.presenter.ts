@@ -1,7 +1,8 @@
 /** The cluster as Docker's API shows it. */
 import { EnxameError, type Cluster, type ClusterView } from '#libs/model';
+import { wantedTls } from '#libs/pki';
 import { presentMeta } from '../edge/present.js';
-import { tlsInfoOf } from './tls-info.js';
+import { presentTls } from './tls-info.js';
 
 export function requireCluster(view: ClusterView): Readonly<Cluster> {
   if (view.cluster === undefined) throw new EnxameError('unavailable', 'the cluster is not ready yet');
@@ -14,8 +15,8 @@ export function presentClusterInfo(view: ClusterView): Record<string, unknown> {
   return {
     ...presentMeta(cluster),
     Spec: { ...cluster.spec, Name: cluster.spec.Name ?? 'default', Labels: cluster.spec.Labels ?? {} },
-    TLSInfo: tlsInfoOf(view),
-    RootRotationInProgress: false,
+    TLSInfo: presentTls(wantedTls(cluster)),
+    RootRotationInProgress: cluster.rootRotation !== undefined,
     DataPathPort: cluster.dataPathPort,
     DefaultAddrPool: cluster.addressPools,
     SubnetSize: cluster.subnetSize,

@@ -1,24 +1,11 @@
-/** Docker's TLSInfo: the cluster's root certificate, its subject and its public key. */
-import type { ClusterView } from '#libs/model';
-import { X509Certificate } from '@peculiar/x509';
-import { createPublicKey } from 'node:crypto';
+/** Docker's TLSInfo: a trusted root certificate, and who issues, by subject and public key. */
+import type { HeldTls } from '#libs/model';
 
-let cached: { pem: string; info: Record<string, unknown> } | undefined;
-
-export function tlsInfoOf(view: ClusterView): Record<string, unknown> {
-  const pem = view.cluster?.rootCa.certificatePem;
-  if (pem === undefined) return {};
-  // Every list of nodes shows it once per node, and the root changes almost never.
-  if (cached?.pem !== pem) cached = { pem, info: read(pem) };
-  return cached.info;
-}
-
-function read(pem: string): Record<string, unknown> {
-  const certificate = new X509Certificate(pem);
-  const publicKey = createPublicKey(pem).export({ type: 'spki', format: 'der' });
+export function presentTls(tls: HeldTls | undefined): Record<string, unknown> {
+  if (tls === undefined) return {};
   return {
-    TrustRoot: pem,
-    CertIssuerSubject: Buffer.from(certificate.subjectName.toArrayBuffer()).toString('base64'),
-    CertIssuerPublicKey: publicKey.toString('base64'),
+    TrustRoot: tls.trustRootPem,
+    CertIssuerSubject: tls.issuerSubject,
+    CertIssuerPublicKey: tls.issuerPublicKey,
   };
 }
