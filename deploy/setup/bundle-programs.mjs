@@ -61,6 +61,8 @@ export async function bundlePrograms(root) {
     external: absent,
     // NestJS and our errors show the names of classes.
     keepNames: true,
+    // A third less to read at each start; nothing else is made shorter.
+    minifyWhitespace: true,
     sourcemap: 'linked',
     sourcesContent: false,
     legalComments: 'none',

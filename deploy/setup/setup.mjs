@@ -172,10 +172,18 @@ function installNpmPackages() {
     .update(readFileSync(join(root, 'package-lock.json')))
     .update(process.versions.node)
     .digest('hex');
-  if (existsSync(stampFile) && readFileSync(stampFile, 'utf8') === hash) return 'present';
-  run('npm', ['ci', '--include=dev', '--no-audit', '--no-fund']);
-  writeFileSync(stampFile, hash);
-  return 'installed';
+  const present = existsSync(stampFile) && readFileSync(stampFile, 'utf8') === hash;
+  if (!present) run('npm', ['ci', '--include=dev', '--no-audit', '--no-fund']);
+  linkOwnCommand();
+  if (!present) writeFileSync(stampFile, hash);
+  return present ? 'present' : 'installed';
+}
+
+/** `npx enxame` finds it here; it would else install this project into npm's cache, which only its owner can. */
+function linkOwnCommand() {
+  const link = join(root, 'node_modules', '.bin', 'enxame');
+  if (readdirSync(dirname(link)).includes(basename(link))) return;
+  symlinkSync('../../dist/programs/enxame.js', link);
 }
 
 function buildNative() {

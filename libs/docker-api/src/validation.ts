@@ -20,6 +20,8 @@ export function validateBody<T extends object>(Dto: new () => T, body: unknown):
   const problems = validateSync(instance, {
     whitelist: true,
     forbidUnknownValues: false,
+    // What is no number need not be told that it is neither less than 0.
+    stopAtFirstError: true,
     validationError: { target: false, value: false },
   }).flatMap((problem) => sentencesOf(problem, ''));
   if (problems.length > 0) {

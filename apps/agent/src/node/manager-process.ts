@@ -20,7 +20,7 @@ export interface ManagerProcessOptions {
 }
 
 const restartBackoff = { firstMs: 100, maxMs: 5_000 };
-const adoptedCheckMs = 500;
+const adoptedCheckMs = 100;
 const steadyAfterMs = 10_000;
 const stopTimeoutMs = 10_000;
 const stopPollMs = 50;
@@ -62,7 +62,7 @@ export class ManagerProcess {
       return;
     }
     this.#options.log('info', 'manager process found running', { pid });
-    this.#watchAdopted(pid);
+    this.#watchAdopted(pid, performance.now());
   }
 
   /** Stops watching; the process goes on. */
@@ -104,31 +104,33 @@ export class ManagerProcess {
     closeSync(output);
     child.once('error', (error) => {
       log('error', 'the manager process cannot be started', { error });
-      this.#startAgain();
+      this.#startAgain(startedAt);
     });
     child.once('exit', (code, signalName) => {
       if (!this.#wanted) return;
-      if (performance.now() - startedAt > steadyAfterMs) this.#backoff.reset();
       log('warn', 'the manager process ended; starting it again', { code, signal: signalName });
-      this.#startAgain();
+      this.#startAgain(startedAt);
     });
     if (child.pid === undefined) return;
     writeFileSync(this.#pidFile, `${child.pid}\n`, { mode: 0o600 });
     child.unref();
   }
 
-  #startAgain(): void {
+  /** At once after a steady run; one that ends soon after its start is waited for. */
+  #startAgain(startedAt: number): void {
     if (!this.#wanted) return;
     clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => this.#findOrSpawn(), this.#backoff.next());
+    const wasSteady = performance.now() - startedAt > steadyAfterMs;
+    if (wasSteady) this.#backoff.reset();
+    this.#timer = setTimeout(() => this.#findOrSpawn(), wasSteady ? 0 : this.#backoff.next());
   }
 
   /** Only a parent is told of an exit; for a process found running this one has to look. */
-  #watchAdopted(pid: number): void {
+  #watchAdopted(pid: number, foundAt: number): void {
     this.#timer = setTimeout(() => {
       if (!this.#wanted) return;
-      if (this.#livingPid() === pid) this.#watchAdopted(pid);
-      else this.#startAgain();
+      if (this.#livingPid() === pid) this.#watchAdopted(pid, foundAt);
+      else this.#startAgain(foundAt);
     }, adoptedCheckMs);
   }
 

@@ -11,7 +11,10 @@ import { UserError } from '../user-error.js';
 const supervisorStopTimeoutMs = 90_000;
 
 export async function down(options: { name: string; purge: boolean }): Promise<void> {
-  if (process.getuid?.() !== 0) throw new UserError('ending a cluster needs root. Use: sudo npm stop');
+  if (process.getuid?.() !== 0) {
+    const command = options.name === 'dev' ? 'npm stop' : `npx enxame dev down --name ${options.name}`;
+    throw new UserError(`ending a cluster needs root. Use: sudo ${command}`);
+  }
   if (!clusterNamePattern.test(options.name)) {
     throw new UserError(`--name "${options.name}": must match ${clusterNamePattern.source}`);
   }

@@ -43,11 +43,12 @@ export class NodeProcess {
     child.on('exit', (code, signal) => {
       this.child = undefined;
       if (this.stopping) return;
-      if (performance.now() - startedAt > steadyAfterMs) this.restartDelayMs = restartDelayMinMs;
+      const wasSteady = performance.now() - startedAt > steadyAfterMs;
+      if (wasSteady) this.restartDelayMs = restartDelayMinMs;
       this.say(
         `${this.node.name}: daemon ended (${signal ?? `code ${code}`}), starting it again; log: ${this.node.logFile}`,
       );
-      this.restartTimer = setTimeout(() => this.start(), this.restartDelayMs);
+      this.restartTimer = setTimeout(() => this.start(), wasSteady ? 0 : this.restartDelayMs);
       this.restartDelayMs = Math.min(this.restartDelayMs * 2, restartDelayMaxMs);
     });
   }

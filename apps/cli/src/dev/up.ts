@@ -31,7 +31,7 @@ const managersMax = 7;
 export function checkUpOptions(options: UpOptions): void {
   if (process.getuid?.() !== 0) {
     throw new UserError(
-      `a cluster needs root (namespaces, mounts, cgroups). Use: sudo ${process.argv.slice(0, 2).join(' ')} ${process.argv.slice(2).join(' ')}`,
+      `a cluster needs root (namespaces, mounts, cgroups). Use: sudo npx enxame ${process.argv.slice(2).join(' ')}`,
     );
   }
   if (!clusterNamePattern.test(options.name)) {
