@@ -71,7 +71,7 @@ export interface NodeNetworkOptions {
 
 export interface LocalInterfaceRequest {
   containerId: string;
-  taken: ReadonlySet<string>;
+  taken: Pick<ReadonlySet<string>, 'has'>;
   network?: LocalNetworkItem;
   wanted?: string;
   /** Which of the container's interfaces it is, from 0. */

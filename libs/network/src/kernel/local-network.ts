@@ -43,7 +43,7 @@ export function chooseLocalSubnet(
 export function localAddress(
   subnet: string,
   containerId: string,
-  taken: ReadonlySet<string>,
+  taken: Pick<ReadonlySet<string>, 'has'>,
 ): string | undefined {
   const range = parsePrefix(subnet);
   if (!range) return undefined;
@@ -60,7 +60,9 @@ export function localAddress(
 export function chooseAddress(subnet: string, request: LocalInterfaceRequest): string {
   const { containerId, network, taken, wanted } = request;
   if (wanted === undefined) {
-    const used = network === undefined ? taken : new Set([...taken, network.gateway]);
+    const used = {
+      has: (address: string): boolean => address === network?.gateway || taken.has(address),
+    };
     const address = localAddress(subnet, containerId, used);
     if (address !== undefined) return address;
     throw new EnxameError(

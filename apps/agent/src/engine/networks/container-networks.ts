@@ -16,6 +16,7 @@ import { createSocket } from 'node:dgram';
 import { createServer } from 'node:net';
 import type { LocalNetworkRecord, LocalNetworks } from './local-networks.js';
 import { localProgramOf } from './local-program.js';
+import { TakenAddresses } from './taken-addresses.js';
 import { collide, portsOf, type PortRequest } from './port-bindings.js';
 
 export const defaultNetworkName = 'bridge';
@@ -45,7 +46,8 @@ export function isDefaultNetwork(name: string): boolean {
 
 export class ContainerNetworks {
   readonly #options: ContainerNetworksOptions;
-  readonly #chosen = new Map<ContainerId, { addresses: string[]; ports: ContainerPort[] }>();
+  readonly #taken = new TakenAddresses();
+  readonly #chosenPorts = new Map<ContainerId, ContainerPort[]>();
   /** Their ports and names are there before their first process runs. */
   readonly #starting = new Map<ContainerId, ContainerConfig>();
   /** What the kernel was last brought to, or is being brought to. */
@@ -59,8 +61,11 @@ export class ContainerNetworks {
   /** The runtime knows its containers; the node's network has not started. */
   start(): void {
     this.#unwatch = this.#options.runtime.watch((event) => {
+      if (event.type === 'create' || event.type === 'update') this.#noteAddresses(event.id);
+      if (event.type === 'destroy') this.#taken.delete(event.id);
       if (this.#changesKernel(event)) this.#refresh();
     });
+    for (const { config } of this.#options.runtime.list()) this.#noteAddresses(config.id);
     this.#refresh();
   }
 
@@ -86,16 +91,20 @@ export class ContainerNetworks {
     requests: readonly AttachRequest[],
   ): { interfaces: ContainerInterface[]; nameservers: string[] } {
     const { network } = this.#options;
-    const taken = this.#takenAddresses();
-    const interfaces = requests.map((request, index) => this.#linkFor(id, request, { taken, index }));
-    this.#chosen.set(id, { addresses: interfaces.map(({ address }) => address), ports: [] });
+    const interfaces = requests.map((request, index) =>
+      this.#linkFor(id, request, { taken: this.#taken, index }),
+    );
+    this.#taken.set(
+      id,
+      interfaces.map(({ address }) => address),
+    );
     return { interfaces, nameservers: network.nameservers() };
   }
 
   #linkFor(
     id: ContainerId,
     request: AttachRequest,
-    place: { taken: ReadonlySet<string>; index: number },
+    place: { taken: Pick<ReadonlySet<string>, 'has'>; index: number },
   ): ContainerInterface {
     const { network, networks } = this.#options;
     if (isDefaultNetwork(request.network)) {
@@ -148,10 +157,10 @@ export class ContainerNetworks {
     let index = 0;
     while (used.has(`eth${index}`)) index++;
     const link = {
-      ...this.#linkFor(config.id, request, { taken: this.#takenAddresses(), index }),
+      ...this.#linkFor(config.id, request, { taken: this.#taken, index }),
       defaultRoute: interfaces.length === 0,
     };
-    this.#chosen.set(config.id, { addresses: [link.address], ports: [] });
+    this.#taken.set(config.id, [...interfaces.map(({ address }) => address), link.address]);
     try {
       if (pid !== 0) await network.plug(pid, link);
       await runtime.update(config.id, { network: { ...config.network, interfaces: [...interfaces, link] } });
@@ -182,20 +191,23 @@ export class ContainerNetworks {
   }
 
   ports(id: ContainerId, request: PortRequest): ContainerPort[] {
-    const promised = [...this.#chosen.values()].flatMap(({ ports }) => ports);
-    const known = this.#options.runtime.list().flatMap(({ config }) => config.network.ports ?? []);
-    const ports = portsOf(
-      request,
-      (port) => [...promised, ...known].some((other) => collide(other, port)) || this.#isOfService(port),
-    );
-    const chosen = this.#chosen.get(id);
-    this.#chosen.set(id, { addresses: chosen?.addresses ?? [], ports });
+    let known: ContainerPort[] | undefined;
+    const ports = portsOf(request, (port) => {
+      // Most containers want none, and need no look at all the others.
+      known ??= [
+        ...[...this.#chosenPorts.values()].flat(),
+        ...this.#options.runtime.list().flatMap(({ config }) => config.network.ports ?? []),
+      ];
+      return known.some((other) => collide(other, port)) || this.#isOfService(port);
+    });
+    this.#chosenPorts.set(id, ports);
     return ports;
   }
 
   /** The runtime has the container's record now, or never will. */
   settled(id: ContainerId): void {
-    this.#chosen.delete(id);
+    this.#chosenPorts.delete(id);
+    this.#noteAddresses(id);
   }
 
   /** Makes sure of networks and ports, and brings them into the kernel, before the container's first process runs. */
@@ -251,13 +263,13 @@ export class ContainerNetworks {
     );
   }
 
-  #takenAddresses(): Set<string> {
-    const taken = new Set<string>();
-    for (const { addresses } of this.#chosen.values()) for (const address of addresses) taken.add(address);
-    for (const { config } of this.#options.runtime.list()) {
-      for (const { address } of config.network.interfaces) taken.add(address);
-    }
-    return taken;
+  /** What it has now, when it is there. */
+  #noteAddresses(id: ContainerId): void {
+    const { interfaces } = this.#options.runtime.get(id)?.config.network ?? { interfaces: [] };
+    this.#taken.set(
+      id,
+      interfaces.map(({ address }) => address),
+    );
   }
 
   #running(): ContainerConfig[] {

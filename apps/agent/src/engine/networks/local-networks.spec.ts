@@ -1,4 +1,4 @@
-import { describeError } from '#libs/model';
+import { describeError, type ContainerId } from '#libs/model';
 import { expect } from 'chai';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -7,6 +7,7 @@ import type { ContainerConfig, ContainerState, RuntimeEvent } from '#libs/runtim
 import { ContainerNetworks, type ContainerNetworksOptions } from './container-networks.js';
 import { gatewayIn } from './gateway.js';
 import { LocalNetworks, type LocalNetworkRecord } from './local-networks.js';
+import { TakenAddresses } from './taken-addresses.js';
 import { localProgramOf } from './local-program.js';
 
 const words = (action: () => unknown): string => {
@@ -90,6 +91,19 @@ describe('networks of one node', () => {
         },
       ],
     });
+  });
+
+  it('know which addresses are taken, also one that two have', () => {
+    const [first, second] = ['a', 'b'] as ContainerId[];
+    const taken = new TakenAddresses();
+    taken.set(first!, ['172.17.0.2', '172.18.0.2']);
+    taken.set(second!, ['172.17.0.2']);
+    taken.set(first!, ['172.18.0.3']);
+    const known = ['172.17.0.2', '172.18.0.2', '172.18.0.3'];
+    expect(known.filter((address) => taken.has(address))).to.deep.equal(['172.17.0.2', '172.18.0.3']);
+    taken.delete(second!);
+    taken.delete(second!);
+    expect(known.filter((address) => taken.has(address))).to.deep.equal(['172.18.0.3']);
   });
 
   it('trouble the kernel only with what changes, and again after a failure', async () => {
