@@ -111,6 +111,12 @@ describe('container runtime on the real kernel', function () {
     const sleeper = await fixture.start({ ...config, argv: ['/bin/sleep', '60'] });
     const stats = await fixture.runtime.stats(sleeper);
     expect(stats).to.deep.include({ memoryLimitBytes: 16 << 20, pids: 1 });
+    const sample = fixture.runtime.sample(sleeper);
+    expect(sample.cpuNanoseconds).to.be.at.least(stats.cpuNanoseconds);
+    expect(sample).to.deep.include({ pids: 1, network: stats.network });
+    expect(sample.memoryBytes)
+      .to.be.greaterThan(0)
+      .and.at.most(16 << 20);
     expect(await fixture.runtime.pids(sleeper)).to.deep.equal([fixture.runtime.get(sleeper)?.pid]);
   });
 

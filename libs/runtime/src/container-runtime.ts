@@ -4,6 +4,7 @@ import { mkdir, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { killAll, prepareParent, removeCgroups } from './cgroup/cgroup-files.js';
 import { cgroupDirectories } from './cgroup/cgroup-plan.js';
+import { takeSample } from './container/container-cgroup.js';
 import { ContainerDisk, type ContainerRecord } from './container/container-record.js';
 import { Container } from './container/container.js';
 import type { RootView } from './container/held-root.js';
@@ -296,6 +297,11 @@ class ShimRuntime implements ContainerRuntime {
 
   stats(id: ContainerId): Promise<ContainerStats> {
     return this.#find(id).stats();
+  }
+
+  sample(id: ContainerId): ReturnType<ContainerRuntime['sample']> {
+    const { config, pid } = this.#find(id).state();
+    return takeSample(this.#world(), config, pid);
   }
 
   upperDir(id: ContainerId): string {

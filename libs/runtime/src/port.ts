@@ -392,6 +392,10 @@ export interface ContainerRuntime {
   /** In batches, none of them empty. */
   logs(id: ContainerId, query: LogQuery): AsyncIterable<readonly LogLine[]>;
   stats(id: ContainerId): Promise<ContainerStats>;
+  /** The part of its stats that is kept as history; cheap enough for all containers every few seconds. */
+  sample(
+    id: ContainerId,
+  ): Pick<ContainerStats, 'atMs' | 'cpuNanoseconds' | 'memoryBytes' | 'pids' | 'network'>;
   /** The folder of this node with what it has written over its image: an overlay's upper layer. */
   upperDir(id: ContainerId): string;
   /**

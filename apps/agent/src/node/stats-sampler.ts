@@ -1,16 +1,18 @@
 /** Samples the running tasks' containers every few seconds, for the cluster's history. */
 import type { NodeId, StatsSample } from '#libs/model';
-import type { ContainerRuntime, ContainerStats } from '#libs/runtime';
+import type { ContainerRuntime } from '#libs/runtime';
 import type { Log } from '#libs/log';
 
 export interface StatsSamplerOptions {
   nodeId: NodeId;
-  runtime: Pick<ContainerRuntime, 'list' | 'stats'>;
+  runtime: Pick<ContainerRuntime, 'list' | 'sample'>;
   publish(samples: StatsSample[]): void;
   log: Log;
 }
 
 const intervalMs = 5_000;
+/** About a millisecond. */
+const samplesPerTurn = 10;
 
 export class StatsSampler {
   readonly #options: StatsSamplerOptions;
@@ -38,10 +40,9 @@ export class StatsSampler {
     const samples: StatsSample[] = [];
     for (const { phase, config } of runtime.list()) {
       if (phase !== 'running') continue;
+      if (samples.length % samplesPerTurn === 0) await new Promise<void>((resolve) => setImmediate(resolve));
       try {
-        samples.push(
-          sampleOf(this.#options.nodeId, config.id, config.labels, await runtime.stats(config.id)),
-        );
+        samples.push(sampleOf(this.#options.nodeId, config.id, config.labels, runtime.sample(config.id)));
       } catch (error) {
         // A container that ends while it is read has no more to tell.
         log('debug', 'no stats', { container: config.id, error });
@@ -55,7 +56,7 @@ function sampleOf(
   nodeId: NodeId,
   containerId: string,
   labels: Record<string, string>,
-  stats: ContainerStats,
+  stats: ReturnType<ContainerRuntime['sample']>,
 ): StatsSample {
   const taskId = labels['com.docker.swarm.task.id'];
   const serviceId = labels['com.docker.swarm.service.id'];

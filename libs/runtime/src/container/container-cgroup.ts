@@ -1,10 +1,13 @@
 /** A container's cgroups: what its configuration means in files, what it uses, and their end. */
 import type { ContainerId } from '#libs/model';
+import { readFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { killAll, readUsage, removeCgroups } from '../cgroup/cgroup-files.js';
 import { planCgroup, type CgroupPlan } from '../cgroup/cgroup-plan.js';
-import type { ContainerConfig, ContainerStats } from '../port.js';
+import { readUsageSample } from '../cgroup/usage-sample.js';
+import type { ContainerConfig, ContainerRuntime, ContainerStats } from '../port.js';
 import type { ContainerWorld } from './container-world.js';
+import { notRunning } from './refusals.js';
 import { parseNetworkCounters } from './network-counters.js';
 
 export function containerCgroup(world: ContainerWorld, config: ContainerConfig): CgroupPlan {
@@ -41,6 +44,29 @@ export async function removeContainerCgroups(world: ContainerWorld, id: Containe
     await removeCgroups(node().cgroups, cgroupParent, id, sleep);
   } catch (error) {
     world.log(error, `remove the cgroups of container ${id}`);
+  }
+}
+
+/** Of a container that runs; for any other, `not running`. */
+export function takeSample(
+  world: ContainerWorld,
+  config: ContainerConfig,
+  pid: number,
+): ReturnType<ContainerRuntime['sample']> {
+  if (pid === 0) throw notRunning(config.id);
+  return {
+    atMs: world.clock.nowMs(),
+    ...readUsageSample(world.node().cgroups, world.cgroupParent, config.id),
+    network: config.network.mode === 'host' ? {} : parseNetworkCounters(networkDevices(pid)),
+  };
+}
+
+function networkDevices(pid: number): string {
+  try {
+    return readFileSync(`/proc/${pid}/net/dev`, 'utf8');
+  } catch {
+    // It has ended since.
+    return '';
   }
 }
 
