@@ -9,6 +9,10 @@ import {
   callerOf,
   type ClientTls,
   createRpcClient,
+  dialLean,
+  type GrpcLimits,
+  type LeanCaller,
+  type MessageStream,
   raft,
   type RpcService,
   toServiceError,
@@ -41,6 +45,11 @@ export const defaultTransportLimits: TransportLimits = {
   snapshotStallMs: 30_000,
   unknownPeersMax: 16,
 };
+
+export const connectPath = raft.RaftPeerService.connect.path;
+
+/** An envelope is one message: what it holds at most, and the little around it. */
+const callLimits: GrpcLimits = { messageBytesMax: 16 * 1024 * 1024 };
 
 /** What this member shows to others and demands of them. */
 export interface PeerCredentials {
@@ -105,10 +114,10 @@ class Transport implements GrpcTransport {
     this.service = {
       definition: raft.RaftPeerService,
       implementation: {
-        connect: (call: ServerDuplexStream<raft.Envelope, raft.Envelope>) => this.accept(call),
         sendSnapshot: (call: ServerDuplexStream<raft.SnapshotPart, raft.SnapshotProgress>) =>
           void this.takeSnapshot(call),
       },
+      lean: { [connectPath]: (stream, caller) => this.accept(stream, caller) },
     };
   }
 
@@ -173,13 +182,12 @@ class Transport implements GrpcTransport {
   private dial(link: PeerLink, address: string): PeerStream | undefined {
     const { credentials } = this;
     if (credentials === undefined || this.isClosed) return undefined;
-    const client = createRpcClient(raft.RaftPeerClient, address, credentials.tls);
-    const call = client.connect();
-    const stream: PeerStream = new PeerStream({ opener: 'self', stream: call }, this.limits, {
+    const { client, serverSubject } = dialLean(address, credentials.tls, { limits: callLimits });
+    const stream: PeerStream = new PeerStream('self', this.limits, {
       hello: (hello) => {
         const { clusterId } = credentials;
         const { identify, holderOf } = this.options;
-        const shown = call.getAuthContext()?.sslPeerCertificate?.subject as CallerSubject | undefined;
+        const shown = serverSubject() as CallerSubject | undefined;
         checkHolder(link.peer, checkCertificate(shown, clusterId, identify), holderOf(link.peer));
         link.established(stream, checkHello(hello, { clusterId, self: this.options.id, from: link.peer }));
       },
@@ -190,32 +198,35 @@ class Transport implements GrpcTransport {
         link.ended(stream, error);
       },
     });
+    stream.begin(client.open(connectPath, stream));
     stream.sendHello(this.hello(link.peer));
     return stream;
   }
 
-  private accept(call: ServerDuplexStream<raft.Envelope, raft.Envelope>): void {
+  private accept(opened: MessageStream, { subject, address }: LeanCaller): PeerStream {
     let link: PeerLink | undefined;
-    const stream: PeerStream = new PeerStream({ opener: 'peer', stream: call }, this.limits, {
+    const stream: PeerStream = new PeerStream('peer', this.limits, {
       hello: (hello) => {
-        link = this.linkOf(this.admit(call, hello));
+        link = this.linkOf(this.admit(subject, hello));
         stream.sendHello(this.hello(''));
         link.established(stream, hello);
       },
       message: (message) => link && this.receiver?.message(link.peer, message),
       overflowed: () => link && this.receiver?.unreachable(link.peer),
       ended: (error) => {
-        if (link === undefined) this.options.log?.(`raft stream from ${call.getPeer()}: ${error.message}`);
+        if (link === undefined) this.options.log?.(`raft stream from ${address}: ${error.message}`);
         link?.ended(stream, error);
         if (link !== undefined && !link.isKnown && !link.isStanding) this.forget(link);
       },
     });
+    stream.begin(opened);
     try {
       // Before anything is said: who shows no manager's certificate learns nothing.
-      this.checkCaller(call);
+      this.checkCaller(subject);
     } catch (error) {
       stream.end(error as EnxameError);
     }
+    return stream;
   }
 
   private forget(link: PeerLink): void {
@@ -223,19 +234,16 @@ class Transport implements GrpcTransport {
     if (this.links.get(link.peer) === link) this.links.delete(link.peer);
   }
 
-  private checkCaller(call: Pick<ServerDuplexStream<unknown, unknown>, 'getAuthContext'>): PeerIdentity {
+  private checkCaller(subject: CallerSubject | undefined): PeerIdentity {
     const { credentials, options } = this;
     if (credentials === undefined || this.receiver === undefined || this.isClosed) {
       throw new EnxameError('unavailable', 'raft: this member takes part in no cluster yet');
     }
-    return checkCertificate(callerOf(call), credentials.clusterId, options.identify);
+    return checkCertificate(subject, credentials.clusterId, options.identify);
   }
 
-  private admit(
-    call: Pick<ServerDuplexStream<unknown, unknown>, 'getAuthContext'>,
-    hello: raft.Hello | undefined,
-  ): MemberId {
-    const caller = this.checkCaller(call);
+  private admit(subject: CallerSubject | undefined, hello: raft.Hello | undefined): MemberId {
+    const caller = this.checkCaller(subject);
     const { id, holderOf } = this.options;
     const { from } = checkHello(hello, { clusterId: caller.clusterId, self: id, to: id });
     checkHolder(from, caller, holderOf(from));
@@ -269,11 +277,12 @@ class Transport implements GrpcTransport {
     // Whoever hangs up is noticed by the reader; without a listener it would end the process.
     call.on('error', () => undefined);
     try {
-      this.checkCaller(call);
+      const subject = callerOf(call);
+      this.checkCaller(subject);
       const intake = this.receiver?.snapshots;
       if (intake === undefined) throw new EnxameError('unavailable', 'raft: this member is not running');
       await readSnapshotStream(call, {
-        admit: (hello) => this.admit(call, hello),
+        admit: (hello) => this.admit(subject, hello),
         intake,
         limits: this.limits,
       });

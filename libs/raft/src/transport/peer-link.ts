@@ -89,7 +89,10 @@ export class PeerLink {
     if (standing !== undefined && !this.replaces(fresh, standing)) return stream.retire();
     this.standing = fresh;
     standing?.stream.retire();
-    this.stopDialing();
+    // A dial that is under way is left to end by the rule: the other side may be taking it already, and if both ends
+    // took theirs back, none would be left.
+    clearTimeout(this.retryTimer);
+    this.retryTimer = undefined;
   }
 
   private replaces(fresh: Standing, standing: Standing): boolean {
@@ -108,10 +111,12 @@ export class PeerLink {
       this.host.unreachable(this.peer);
     } else if (stream === this.dialing) {
       this.dialing = undefined;
+      // Not needed any more: the peer came by itself.
+      if (this.isStanding) return;
       this.failures++;
     } else return;
     this.say(error.message);
-    if (!this.isClosed && !this.isStanding) this.dialAfter(this.backoffMs());
+    if (!this.isClosed && this.dialing === undefined) this.dialAfter(this.backoffMs());
   }
 
   /** Opens a stream with the present credentials beside the one that stands, which it will replace. */

@@ -751,7 +751,10 @@ export const SnapshotProgress: MessageFns<SnapshotProgress> = {
  */
 export type RaftPeerService = typeof RaftPeerService;
 export const RaftPeerService = {
-  /** One stream per pair of members carries everything but snapshots, in both directions, whoever opened it. */
+  /**
+   * One stream per pair of members carries everything but snapshots, in both directions, whoever opened it. It is served
+   * to those alone who name "enxame-h2" in the TLS handshake (libs/rpc/src/lean).
+   */
   connect: {
     path: "/enxame.raft.RaftPeer/Connect" as const,
     requestStream: true as const,
@@ -774,14 +777,20 @@ export const RaftPeerService = {
 } as const;
 
 export interface RaftPeerServer extends UntypedServiceImplementation {
-  /** One stream per pair of members carries everything but snapshots, in both directions, whoever opened it. */
+  /**
+   * One stream per pair of members carries everything but snapshots, in both directions, whoever opened it. It is served
+   * to those alone who name "enxame-h2" in the TLS handshake (libs/rpc/src/lean).
+   */
   connect: handleBidiStreamingCall<Envelope, Envelope>;
   /** One stream per snapshot, on a connection of its own: the sender opens it. */
   sendSnapshot: handleBidiStreamingCall<SnapshotPart, SnapshotProgress>;
 }
 
 export interface RaftPeerClient extends Client {
-  /** One stream per pair of members carries everything but snapshots, in both directions, whoever opened it. */
+  /**
+   * One stream per pair of members carries everything but snapshots, in both directions, whoever opened it. It is served
+   * to those alone who name "enxame-h2" in the TLS handshake (libs/rpc/src/lean).
+   */
   connect(): ClientDuplexStream<Envelope, Envelope>;
   connect(options: Partial<CallOptions>): ClientDuplexStream<Envelope, Envelope>;
   connect(metadata: Metadata, options?: Partial<CallOptions>): ClientDuplexStream<Envelope, Envelope>;

@@ -229,6 +229,22 @@ describe('lean gRPC', function () {
     expect((await statusOf(client.call('/test.Echo/Echo', Buffer.from('a')))).status).to.equal('14');
   });
 
+  it('notices that the other side has fallen silent, and lets one live that only has nothing to say', async () => {
+    const limits = {
+      messageBytesMax: 1_000,
+      connection: { ...defaultConnectionLimits, silenceMs: 50 },
+    };
+    const silent = await portOf(createServer((socket) => void socket.resume()));
+    const closed = await new Promise<Error | undefined>((resolve) => {
+      new GrpcClient(socketTo(silent), { scheme: 'http', authority: 'test', limits, closed: resolve });
+    });
+    expect(closed?.message).to.equal('HTTP/2: the other side has fallen silent');
+    const quiet = new GrpcClient(socketTo(await serve()), { scheme: 'http', authority: 'test', limits });
+    const { status } = await statusOf(quiet.call('/test.Echo/Never', Buffer.alloc(0), 300));
+    expect(status).to.equal('4');
+    expect(quiet.isOpen).to.equal(true);
+  });
+
   it('takes no more streams at once than it allows', async () => {
     const client = clientOf(await serve({ ...defaultConnectionLimits, streamsMax: 3 }));
     await client.call('/test.Echo/Echo', Buffer.from('settings have come'));
@@ -267,6 +283,15 @@ describe('lean gRPC', function () {
       'with headers that cannot be read': [
         Buffer.concat([preface, frame(1, 4, 1, Buffer.from([0xff, 0xff, 0xff, 0xff, 0xff, 0xff]))]),
         'an integer that is too large',
+      ],
+      'that opens streams and takes them back without end': [
+        Buffer.concat([
+          preface,
+          ...Array.from({ length: 1_100 }, (_, i) =>
+            Buffer.concat([frame(1, 4, 2 * i + 1, Buffer.of(0x83)), frame(3, 0, 2 * i + 1, Buffer.alloc(4))]),
+          ),
+        ]),
+        'too many streams are opened and taken back',
       ],
       'with a window that cannot be': [
         Buffer.concat([preface, frame(8, 0, 0, Buffer.from([0x7f, 0xff, 0xff, 0xff]))]),

@@ -33,6 +33,10 @@ export interface ConnectionLimits {
   connectionWindowBytes: number;
   frameBytesMax: number;
   headerBytesMax: number;
+  /** After a silence of so long the other side is asked for a sign of life; without one it is gone after as long again. */
+  silenceMs: number;
+  /** Streams that the other side may take back within `silenceMs`: each costs it nothing and this side work. */
+  resetsMax: number;
   /** Written and not taken by the socket: a peer that asks and never reads is cut off. */
   backlogBytesMax: number;
 }
@@ -43,6 +47,8 @@ export const defaultConnectionLimits: ConnectionLimits = {
   connectionWindowBytes: 16 * 1024 * 1024,
   frameBytesMax: 64 * 1024,
   headerBytesMax: 64 * 1024,
+  silenceMs: 10_000,
+  resetsMax: 1_000,
   backlogBytesMax: 256 * 1024 * 1024,
 };
 
@@ -124,6 +130,10 @@ export class H2Connection {
   private headerBlock: { id: number; flags: number; parts: Buffer[]; bytes: number } | undefined;
   private blocked: H2Stream[] = [];
   private ownStreams = 0;
+  private hasHeard = true;
+  private isAsked = false;
+  private resets = 0;
+  private readonly watch: NodeJS.Timeout;
   private pings: (() => void)[] = [];
 
   constructor(
@@ -137,6 +147,7 @@ export class H2Connection {
     this.writer = new FrameWriter(socket, (wantsMore) => this.written(wantsMore));
     if (role === 'client') this.writer.bytes(preface);
     this.sendSettings();
+    this.watch = setInterval(() => this.watchSilence(), limits.silenceMs).unref();
     socket.on('data', (chunk: Buffer) => this.take(chunk));
     socket.on('drain', () => this.drained());
     socket.on('error', (error: Error) => this.finish(error));
@@ -243,6 +254,8 @@ export class H2Connection {
   private endLocal(stream: H2Stream): void {
     stream.isLocalEnd = true;
     if (stream.isRemoteEnd) this.forget(stream);
+    // A call is over with its status: the caller need not say the rest (RFC 7540, 8.1).
+    else if (this.role === 'server') this.resetStream(stream, errorCode.none);
   }
 
   private forget(stream: H2Stream): void {
@@ -298,6 +311,7 @@ export class H2Connection {
 
   private take(chunk: Buffer): void {
     if (this.hasEnded) return;
+    this.hasHeard = true;
     let bytes = this.rest === undefined ? chunk : Buffer.concat([this.rest, chunk]);
     this.rest = undefined;
     if (this.needsPreface) {
@@ -451,6 +465,9 @@ export class H2Connection {
 
   private takeReset(id: number, body: Buffer): void {
     if (body.length !== 4) throw new ConnectionError(errorCode.frameSize, 'a reset of a wrong size');
+    if (++this.resets > this.limits.resetsMax) {
+      throw new ConnectionError(errorCode.enhanceYourCalm, 'too many streams are opened and taken back');
+    }
     const stream = this.streams.get(id);
     if (stream === undefined) return;
     stream.isReset = true;
@@ -537,6 +554,18 @@ export class H2Connection {
     this.finish(error);
   }
 
+  /** A machine that went away says nothing of it. */
+  private watchSilence(): void {
+    if (this.hasHeard) this.isAsked = false;
+    else if (this.isAsked) return this.fail(errorCode.none, 'the other side has fallen silent');
+    else {
+      this.isAsked = true;
+      this.ping(() => undefined);
+    }
+    this.hasHeard = false;
+    this.resets = 0;
+  }
+
   /** What was written still goes out, but nobody is waited for without end. */
   private leave(): void {
     const { socket } = this;
@@ -550,6 +579,7 @@ export class H2Connection {
   private finish(error: Error | undefined): void {
     if (this.hasEnded) return;
     this.hasEnded = true;
+    clearInterval(this.watch);
     this.rest = undefined;
     const open = [...this.streams.values()];
     this.streams.clear();

@@ -132,7 +132,7 @@ function statusIn(headers: readonly Header[]): GrpcStatus | 'ok' | undefined {
   }
   if (status === '0') return 'ok';
   const message = headers.find(([name]) => name === 'grpc-message')?.[1] ?? `status ${status}`;
-  return new GrpcStatus(status, decoded(message));
+  return new GrpcStatus(status, decoded(message), headers);
 }
 
 function decoded(message: string): string {

@@ -31,6 +31,8 @@ export class GrpcStatus extends Error {
   constructor(
     readonly status: string,
     message: string,
+    /** Of the trailers, beside status and message. */
+    readonly more: readonly Header[] = [],
   ) {
     super(message);
   }
@@ -143,11 +145,8 @@ export class MessageStream {
   }
 }
 
-function statusHeaders({ status, message }: GrpcStatus): Header[] {
-  return [
-    ['grpc-status', status],
-    ['grpc-message', percentEncoded(message)],
-  ];
+function statusHeaders({ status, message, more }: GrpcStatus): Header[] {
+  return [['grpc-status', status], ['grpc-message', percentEncoded(message)], ...more];
 }
 
 /** What is no printable ASCII, and the percent sign, as bytes of UTF-8 (PROTOCOL-HTTP2.md, Status-Message). */
