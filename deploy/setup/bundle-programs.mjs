@@ -14,9 +14,10 @@ const programs = {
   manager: 'dist/apps/manager/src/main.js',
   // The manager's thread that writes the Raft log.
   'storage-worker': 'dist/libs/raft/src/wal/storage-worker.js',
-  // The part of enxame-runtime that is not C, which finds it there.
-  'runtime-translator': 'dist/libs/runtime/src/oci/main.js',
 };
+
+/** The part of enxame-runtime that is not C. It is started for each container, so it is what Node starts quickest: a script. */
+const scripts = { 'runtime-translator': 'dist/libs/runtime/src/oci/main.js' };
 
 /** What NestJS would load if it were installed and asked for. */
 const absent = [
@@ -46,14 +47,27 @@ export async function bundlePrograms(root) {
   const inputsFile = join(folder, 'inputs.json');
   if (isNewerThanInputs(root, inputsFile)) return;
   rmSync(inputsFile, { force: true });
-  const { metafile } = await build({
+  const common = {
     absWorkingDir: root,
-    entryPoints: programs,
     outdir: folder,
     bundle: true,
     platform: 'node',
-    format: 'esm',
     target: 'node20',
+    legalComments: 'none',
+    metafile: true,
+    logLevel: 'warning',
+  };
+  const small = await build({
+    ...common,
+    entryPoints: scripts,
+    format: 'cjs',
+    outExtension: { '.js': '.cjs' },
+    minify: true,
+  });
+  const { metafile } = await build({
+    ...common,
+    entryPoints: programs,
+    format: 'esm',
     // Packages written for require() ask for Node's own modules with it.
     banner: {
       js: "import { createRequire as makeRequire } from 'node:module'; const require = makeRequire(import.meta.url);",
@@ -65,12 +79,10 @@ export async function bundlePrograms(root) {
     minifyWhitespace: true,
     sourcemap: 'linked',
     sourcesContent: false,
-    legalComments: 'none',
     plugins: [namesOfPackageFiles],
-    metafile: true,
-    logLevel: 'warning',
   });
-  const own = Object.keys(metafile.inputs).filter((input) => !input.includes('node_modules/'));
+  const inputs = [...Object.keys(metafile.inputs), ...Object.keys(small.metafile.inputs)];
+  const own = [...new Set(inputs)].filter((input) => !input.includes('node_modules/'));
   writeFileSync(
     inputsFile,
     JSON.stringify([...own, 'package-lock.json', 'deploy/setup/bundle-programs.mjs']),

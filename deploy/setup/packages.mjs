@@ -91,6 +91,33 @@ export const testTools = [
     debianPackages: [],
     programs: ['boot/vmlinuz-*'],
   },
+  {
+    command: 'crun',
+    preferPath: false,
+    debianPackages: ['crun', 'libyajl2'],
+    programs: ['usr/bin/crun'],
+  },
+  {
+    command: 'runc',
+    preferPath: false,
+    debianPackages: ['runc'],
+    programs: ['usr/sbin/runc'],
+  },
+  {
+    command: 'podman',
+    preferPath: false,
+    debianPackages: [
+      'podman',
+      'conmon',
+      'libsubid4',
+      'libgpgme11',
+      'libassuan0',
+      'libdevmapper1.02.1',
+      'libglib2.0-0',
+      'golang-github-containers-image',
+    ],
+    programs: ['usr/bin/podman'],
+  },
 ];
 
 /** What `npm run bench` measures itself against; unpacked beside each other with their libraries, never installed. */
@@ -100,12 +127,6 @@ export const benchTools = [
     preferPath: false,
     debianPackages: ['docker.io', 'containerd', 'runc', 'libdevmapper1.02.1'],
     programs: ['usr/sbin/dockerd'],
-  },
-  {
-    command: 'crun',
-    preferPath: false,
-    debianPackages: ['crun', 'libyajl2'],
-    programs: ['usr/bin/crun'],
   },
   {
     command: 'etcd',

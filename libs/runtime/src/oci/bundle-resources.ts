@@ -10,11 +10,11 @@ export interface CgroupPlace {
   name: string;
 }
 
-/** Absent: a cgroup of the container's name below our own. */
+/** Absent: one of its own, so that nothing is left of it. */
 export function readCgroupsPath(linux: Field, id: string): CgroupPlace {
   const field = linux.at('cgroupsPath');
   const text = field.text('');
-  if (text === '') return { parent: '/enxame-runtime', name: id };
+  if (text === '') return { parent: '', name: `enxame-runtime-${id}` };
   if (/^[^/]*:[^/]*:[^/]*$/.test(text))
     throw field.invalid('this is a place of systemd, which is not asked here');
   const path = normalize(`/${text}`).replace(/\/+$/, '');

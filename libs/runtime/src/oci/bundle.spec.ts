@@ -105,7 +105,7 @@ describe('bundle', () => {
       { kind: 'oci-state', ociVersion: '1.2.0', bundle: '/bundle', annotations: '{"a":"b"}' },
     ]);
     expect(ofKind(operations, 'cgroup-join')).to.deep.equal([
-      { kind: 'cgroup-join', path: '/sys/fs/cgroup/enxame-runtime/c1', version: 2 },
+      { kind: 'cgroup-join', path: '/sys/fs/cgroup/enxame-runtime-c1', version: 2 },
     ]);
   });
 

@@ -112,9 +112,7 @@ async function run([command = '', ...args]: string[]): Promise<void> {
   }
 }
 
-try {
-  await run(process.argv.slice(2));
-} catch (error) {
+run(process.argv.slice(2)).catch((error: unknown) => {
   writeSync(2, error instanceof Error ? error.message : String(error));
   process.exitCode = 1;
-}
+});

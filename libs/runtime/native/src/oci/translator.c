@@ -12,7 +12,7 @@
 enum { READ_BYTES = 65536, OPERANDS_MAX = 1024, WORDS_BYTES_MAX = 399 };
 
 static const char place[] = "ENXAME_RUNTIME_TRANSLATOR";
-static const char script[] = "dist/programs/runtime-translator.js";
+static const char script[] = "dist/programs/runtime-translator.cjs";
 
 /* This program is libs/runtime/native/build/enxame-runtime of the project that the script belongs to. */
 void find_translator(void) {
