@@ -14,6 +14,7 @@ import { Leases } from './content/leases.js';
 import { Limiter } from './content/limiter.js';
 import { Settling } from './content/settling.js';
 import { parseManifest } from './content/manifest.js';
+import { fitsPlatform, type Platform } from './content/platform.js';
 import { LayerStore } from './layers/layer-store.js';
 import { defaultUnpackProgram, removeTree, syncFileSystem } from './layers/unpack-program.js';
 import type {
@@ -38,7 +39,8 @@ import {
 } from './reference/reference.js';
 import { describeAtPeers, describeRemote, type RemoteDescription } from './registry/describe.js';
 import { registryDispatcher, type RegistryOptions } from './registry/endpoint.js';
-import { pullImage, type PullContext } from './registry/pull.js';
+import type { RegistryContext } from './registry/context.js';
+import { pullImage } from './registry/pull.js';
 import { pushImage } from './registry/push.js';
 import { checkLogin, type LoginRequest } from './registry/login.js';
 import { searchRegistry, tagsOfRepository, type SearchRequest } from './registry/search.js';
@@ -79,7 +81,7 @@ class DiskImageStore implements ImageStore {
   private readonly settling: Settling;
   private readonly leases = new Leases();
   private readonly dispatcher: Agent;
-  private readonly context: PullContext & { uploads: Limiter };
+  private readonly context: RegistryContext & { uploads: Limiter };
   private readonly pulls = new SharedWork<ImageId, Progress>();
   private readonly listeners = new Set<(event: ImageEvent) => void>();
 
@@ -165,25 +167,26 @@ class DiskImageStore implements ImageStore {
     options: {
       auth?: RegistryAuth;
       peers?: PeerSource[];
+      platform?: Platform | undefined;
       progress?: (line: Progress) => void;
       signal?: AbortSignal;
     },
   ): Promise<Image> {
     const reference = withDefaultTag(parseReference(text));
-    const { auth, peers = [], progress = () => undefined, signal } = options;
+    const { auth, peers = [], platform, progress = () => undefined, signal } = options;
     const name = familiarString(reference);
     const present = reference.digest === undefined ? undefined : this.find(text);
-    if (present !== undefined) {
+    if (present !== undefined && (platform === undefined || fitsPlatform(present, platform))) {
       // A digest never changes what it stands for: there is nothing to ask anybody.
       progress({ status: `Digest: ${reference.digest}` });
       progress({ status: `Status: Image is up to date for ${name}` });
       return present;
     }
-    const key = JSON.stringify([canonicalString(reference), auth ?? null]);
+    const key = JSON.stringify([canonicalString(reference), auth ?? null, platform ?? null]);
     const id = await this.pulls.run(key, { listener: progress, signal }, async (emit, sharedSignal) => {
       const lease = this.leases.open();
       try {
-        const request = { reference, auth, peers, progress: emit, signal: sharedSignal };
+        const request = { reference, auth, peers, platform, progress: emit, signal: sharedSignal };
         const pulled = await pullImage(this.context, request, lease);
         this.emit('pull', pulled, name);
         return pulled;

@@ -35,6 +35,13 @@ export {
 export { hasWildcard } from './build/source/path-walk.js';
 export type { SourceTree } from './build/source/source-tree.js';
 export { matchesPattern } from './build/source/file-pattern.js';
+export {
+  fitsPlatform,
+  hostPlatform,
+  platformText,
+  type Platform,
+} from './content/platform.js';
+export { platformOf } from './content/platform-words.js';
 export * from './port.js';
 export { originHeader } from './registry/client.js';
 export {

@@ -2,6 +2,7 @@
 import type { Digest, ImageId, RegistryAuth } from '#libs/model';
 import type { Readable } from 'node:stream';
 import type { CopyTarget } from './build/copy.js';
+import type { Platform } from './content/platform.js';
 import type { SourceTree } from './build/source/source-tree.js';
 
 /** The part of an OCI image config that says how to run it. Docker's own field names. */
@@ -173,6 +174,8 @@ export interface ImageStore {
     options: {
       auth?: RegistryAuth;
       peers?: PeerSource[];
+      /** This machine's when it is not said. */
+      platform?: Platform | undefined;
       progress?: (line: Progress) => void;
       signal?: AbortSignal;
     },

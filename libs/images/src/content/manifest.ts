@@ -8,6 +8,7 @@ export const configBytesMax = 4 * 1024 * 1024;
 /** overlayfs takes 500 lower folders; Docker stops at 127. */
 const layersMax = 127;
 const indexEntriesMax = 1000;
+const urlsMax = 16;
 
 export const mediaTypes = {
   ociManifest: 'application/vnd.oci.image.manifest.v1+json',
@@ -32,6 +33,16 @@ export interface Descriptor {
   size: number;
   platform?: Platform;
   annotations: Record<string, string>;
+  /** Where else the content is; see `isForeign`. */
+  urls?: string[];
+}
+
+/**
+ * A layer that its owner lets nobody pass on: it comes from the places that its descriptor names, and is not pushed.
+ * (image-spec 1.1, "Non-Distributable Layers"; Docker's "foreign" layers.)
+ */
+export function isForeign({ mediaType }: { mediaType: string }): boolean {
+  return /\.nondistributable\.|\.rootfs\.foreign\./.test(mediaType);
 }
 
 export interface Manifest {
@@ -132,7 +143,7 @@ function readManifest(document: Record<string, unknown>, mediaType: string): Man
 
 function readDescriptor(value: unknown, field: string): Descriptor {
   if (!isRecord(value)) throw invalid(`${field} is not an object`);
-  const { digest, size, mediaType, platform, annotations } = value;
+  const { digest, size, mediaType, platform, annotations, urls } = value;
   if (typeof digest !== 'string' || !isDigest(digest))
     throw invalid(`${field}.digest is not a sha256 digest`);
   if (typeof size !== 'number' || !Number.isSafeInteger(size) || size < 0) {
@@ -145,6 +156,9 @@ function readDescriptor(value: unknown, field: string): Descriptor {
       os: stringOr(platform['os'], ''),
     };
     if (typeof platform['variant'] === 'string') descriptor.platform.variant = platform['variant'];
+  }
+  if (Array.isArray(urls) && urls.length > 0) {
+    descriptor.urls = urls.slice(0, urlsMax).filter((url): url is string => typeof url === 'string');
   }
   if (isRecord(annotations)) {
     for (const [key, text] of Object.entries(annotations)) {
@@ -160,19 +174,14 @@ function readDescriptor(value: unknown, field: string): Descriptor {
  */
 export function composeManifest(
   config: { digest: Digest; size: number },
-  layers: readonly { digest: Digest; size: number; mediaType: string }[],
+  layers: readonly Pick<Descriptor, 'digest' | 'size' | 'mediaType' | 'urls'>[],
 ): Buffer {
-  const blob = (mediaType: string, { digest, size }: { digest: Digest; size: number }): object => ({
-    mediaType,
-    digest,
-    size,
-  });
   return Buffer.from(
     JSON.stringify({
       schemaVersion: 2,
       mediaType: mediaTypes.ociManifest,
-      config: blob(mediaTypes.ociConfig, config),
-      layers: layers.map((layer) => blob(layer.mediaType, layer)),
+      config: { mediaType: mediaTypes.ociConfig, digest: config.digest, size: config.size },
+      layers: layers.map(({ mediaType, digest, size, urls }) => ({ mediaType, digest, size, urls })),
     }),
   );
 }

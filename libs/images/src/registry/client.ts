@@ -8,7 +8,7 @@ import type { RegistryAuth } from '../port.js';
 import { familiarName, isDigest, type Reference } from '../reference/reference.js';
 import { authorize, parseChallenge, readBounded } from './auth.js';
 import type { Endpoint } from './endpoint.js';
-import { answerError, isWorthRetrying, transportError } from './errors.js';
+import { answerError, isWorthRetrying, pauseMsAfter, retryAfterMsOf, transportError } from './errors.js';
 import { pause, retryPauseMs } from './pause.js';
 
 /** `local` or `registry`: how the answering node came to the name that was asked for. */
@@ -23,6 +23,11 @@ export interface FetchedManifest {
   digest: Digest;
   /** Peers say how they came to the name; see `originHeader`. */
   origin: string | undefined;
+}
+
+export interface OpenedBlob {
+  body: AsyncIterable<Buffer>;
+  from: number;
 }
 
 export interface ClientOptions {
@@ -126,8 +131,16 @@ export class RegistryClient {
    * Opens a blob at an offset; `from` in the answer is where it really begins (a server may not know ranges). One
    * attempt: who reads it knows how far it came.
    */
-  async openBlob(digest: Digest, from: number): Promise<{ body: AsyncIterable<Buffer>; from: number }> {
-    const url = this.url('blobs', digest);
+  openBlob(digest: Digest, from: number): Promise<OpenedBlob> {
+    return this.open(this.blobUrl(digest), from);
+  }
+
+  /** The same from an address that a manifest names, which is told no credentials but the registry's own host's. */
+  openUrl(url: string, from: number): Promise<OpenedBlob> {
+    return this.open(url, from);
+  }
+
+  private async open(url: string, from: number): Promise<OpenedBlob> {
     const answer = await this.send('GET', url, from > 0 ? { range: `bytes=${from}-` } : {});
     await this.expect(answer, [200, 206]);
     const range = /^bytes (\d+)-/.exec(headerOf(answer, 'content-range') ?? '');
@@ -173,6 +186,7 @@ export class RegistryClient {
     const repository = familiarName(this.options.reference);
     throw answerError({
       status: answer.statusCode,
+      retryAfterMs: retryAfterMsOf(headerOf(answer, 'retry-after'), Date.now()),
       body: body.toString('utf8'),
       repository,
       pushing: this.options.scopes !== undefined,
@@ -263,7 +277,7 @@ export class RegistryClient {
         return await work();
       } catch (error) {
         if (signal?.aborted === true || attempt >= attemptsMax || !isWorthRetrying(error)) throw error;
-        await pause(retryPauseMs(attempt, retryDelayMs), signal);
+        await pause(pauseMsAfter(error, retryPauseMs(attempt, retryDelayMs)), signal);
       }
     }
   }

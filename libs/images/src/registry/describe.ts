@@ -6,7 +6,8 @@ import type { PeerSource, RegistryAuth } from '../port.js';
 import { familiarString, type Reference } from '../reference/reference.js';
 import { peerEndpoint, registryEndpoint } from './endpoint.js';
 import type { FetchedManifest, RegistryClient } from './client.js';
-import { clientFor, referenceSuffix, type PullContext } from './pull.js';
+import type { RegistryContext } from './context.js';
+import { clientFor, referenceSuffix } from './pull.js';
 
 export interface RemoteDescription {
   mediaType: string;
@@ -16,7 +17,7 @@ export interface RemoteDescription {
 }
 
 export async function describeRemote(
-  context: PullContext,
+  context: RegistryContext,
   { reference, auth }: { reference: Reference; auth?: RegistryAuth },
 ): Promise<RemoteDescription> {
   const endpoint = registryEndpoint(reference, context.options, context.dispatcher);
@@ -26,7 +27,7 @@ export async function describeRemote(
 
 /** What another node has loaded under this name; undefined when none has: then the registry is to be asked. */
 export async function describeAtPeers(
-  context: PullContext,
+  context: RegistryContext,
   { reference, peers }: { reference: Reference; peers: readonly PeerSource[] },
 ): Promise<RemoteDescription | undefined> {
   for (const peer of peers) {

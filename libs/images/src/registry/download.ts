@@ -2,8 +2,8 @@
 import { EnxameError } from '#libs/model';
 import type { BlobWriter, ContentStore } from '../content/content-store.js';
 import type { Descriptor } from '../content/manifest.js';
-import type { RegistryClient } from './client.js';
-import { isWorthRetrying } from './errors.js';
+import type { OpenedBlob } from './client.js';
+import { isWorthRetrying, pauseMsAfter } from './errors.js';
 import { pause, retryPauseMs } from './pause.js';
 
 const rateWindowMs = 15_000;
@@ -11,7 +11,10 @@ const rateWindowMs = 15_000;
 const connectionsMax = 64;
 
 export interface DownloadOptions {
-  client: RegistryClient;
+  /** Opens the blob at an offset, or before it where that cannot be had. */
+  open: (from: number) => Promise<OpenedBlob>;
+  /** Below this rate over a while the download counts as stuck. */
+  bytesPerSecondMin: number;
   content: ContentStore;
   blob: Pick<Descriptor, 'digest' | 'size'>;
   attemptsMax: number;
@@ -75,17 +78,17 @@ async function receiveAll(options: DownloadOptions, writer: BlobWriter): Promise
       // Attempts that bring something do not count against a long download over a bad line, but twice in vain do.
       failures = writer.sizeBytes > before ? 1 : failures + 1;
       if (failures >= attemptsMax || connections >= connectionsMax) throw error;
-      await pause(retryPauseMs(failures, retryDelayMs), signal);
+      await pause(pauseMsAfter(error, retryPauseMs(failures, retryDelayMs)), signal);
     }
   }
 }
 
 async function receive(options: DownloadOptions, writer: BlobWriter): Promise<void> {
-  const { client, blob, nowMs, onProgress } = options;
-  const { body, from } = await client.openBlob(blob.digest, writer.sizeBytes);
+  const { blob, nowMs, onProgress } = options;
+  const { body, from } = await options.open(writer.sizeBytes);
   // A server that knows no ranges begins again. What it sends a second time is not looked at: the digest tells.
   let repeatedBytes = writer.sizeBytes - from;
-  const rate = new Rate(client.endpoint.bytesPerSecondMin, nowMs);
+  const rate = new Rate(options.bytesPerSecondMin, nowMs);
   for await (const chunk of body) {
     const fresh = chunk.subarray(Math.min(repeatedBytes, chunk.length));
     repeatedBytes -= chunk.length - fresh.length;

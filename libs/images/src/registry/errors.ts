@@ -26,8 +26,28 @@ export function registryWords(body: string): { code: string; words: string } | u
   return { code: codeText, words: `${codeText.toLowerCase().replaceAll('_', ' ')}: ${messageText}` };
 }
 
+/** The registry itself says when to come again. */
+export class RetryLater extends Error {
+  constructor(readonly afterMs: number) {
+    super(`it asks to be left alone for ${Math.ceil(afterMs / 1000)} s`);
+  }
+}
+
+/** Longer than this nobody waits in front of a `docker pull`. */
+const retryAfterMsMax = 60_000;
+
+/** `Retry-After`: seconds, or a date (RFC 9110, 10.2.3). Undefined when it says nothing of use. */
+export function retryAfterMsOf(header: string | undefined, nowMs: number): number | undefined {
+  const text = header?.trim() ?? '';
+  const isDate = /^[A-Z][a-z]+, /.test(text);
+  const ms = /^\d+$/.test(text) ? Number(text) * 1000 : isDate ? Date.parse(text) - nowMs : Number.NaN;
+  return Number.isNaN(ms) ? undefined : Math.max(0, ms);
+}
+
 export interface FailedAnswer {
   status: number;
+  /** Of the `Retry-After` header. */
+  retryAfterMs?: number | undefined;
   body: string;
   /** Familiar name without tag. */
   repository: string;
@@ -36,7 +56,8 @@ export interface FailedAnswer {
   pushing?: boolean;
 }
 
-export function answerError({ status, body, repository, image, pushing }: FailedAnswer): EnxameError {
+export function answerError(answer: FailedAnswer): EnxameError {
+  const { status, body, repository, image, pushing } = answer;
   const said = registryWords(body);
   const words = said?.words ?? '';
   if (pushing === true && status === 401) {
@@ -64,9 +85,12 @@ export function answerError({ status, body, repository, image, pushing }: Failed
       `${what} not found: ${words || 'manifest unknown: manifest unknown'}`,
     );
   }
-  if (status === 429) return new EnxameError('unavailable', words || 'toomanyrequests: too many requests');
+  const cause = answer.retryAfterMs === undefined ? undefined : new RetryLater(answer.retryAfterMs);
+  if (status === 429) {
+    return new EnxameError('unavailable', words || 'toomanyrequests: too many requests', { cause });
+  }
   const text = `received unexpected HTTP status: ${status}${words && `: ${words}`}`;
-  return new EnxameError(status >= 500 ? 'unavailable' : 'internal', text);
+  return new EnxameError(status >= 500 ? 'unavailable' : 'internal', text, { cause });
 }
 
 /** A request that got no answer, in Go's words, since scripts look for them. */
@@ -93,9 +117,16 @@ export function transportError(method: string, url: string, error: unknown): Enx
   return new EnxameError('unavailable', `${verb} "${url}": ${reason}`, { cause: error });
 }
 
+/** What to wait before the next attempt: as long as the registry asked for, at least as long as we would anyway. */
+export function pauseMsAfter(error: unknown, usualMs: number): number {
+  const cause = error instanceof EnxameError ? error.cause : undefined;
+  return cause instanceof RetryLater ? Math.max(cause.afterMs, usualMs) : usualMs;
+}
+
 /** Whether the same request may well succeed a moment later. */
 export function isWorthRetrying(error: unknown): boolean {
   if (!(error instanceof EnxameError) || error.code !== 'unavailable') return false;
+  if (error.cause instanceof RetryLater && error.cause.afterMs > retryAfterMsMax) return false;
   const errno = errnoOf(error.cause);
   // A name or port that is not there will not come up within our patience; the scheduler tries again later.
   return !['ENOTFOUND', 'EAI_AGAIN', 'ECONNREFUSED', 'ENETUNREACH', 'EHOSTUNREACH'].includes(errno ?? '');

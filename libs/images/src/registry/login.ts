@@ -4,7 +4,7 @@ import type { RegistryAuth } from '../port.js';
 import { defaultDomain } from '../reference/reference.js';
 import { RegistryClient } from './client.js';
 import { registryEndpoint } from './endpoint.js';
-import { defaultRetryDelayMs, type PullContext } from './pull.js';
+import { defaultRetryDelayMs, type RegistryContext } from './context.js';
 
 /** A person waits for the answer. */
 const attemptsMax = 1;
@@ -17,7 +17,7 @@ export interface LoginRequest {
 }
 
 /** Throws `unauthorized` when it does not, and `unavailable` when it cannot be asked. */
-export async function checkLogin(context: PullContext, request: LoginRequest): Promise<void> {
+export async function checkLogin(context: RegistryContext, request: LoginRequest): Promise<void> {
   const host = hostOf(request.server);
   const reference = { domain: host, path: 'login' };
   const endpoint = registryEndpoint(reference, context.options, context.dispatcher);

@@ -4,47 +4,30 @@ import { digestOf } from '../content/content-store.js';
 import type { ImageConfig } from '../content/image-config.js';
 import type { Lease } from '../content/leases.js';
 import type { ArrivingLayer } from '../layers/layer-store.js';
-import type { Limiter } from '../content/limiter.js';
 import { configBytesMax, parseManifest, type Descriptor, type Manifest } from '../content/manifest.js';
-import { choosePlatform, hostPlatform, platformText } from '../content/platform.js';
+import { choosePlatform, hostPlatform, platformText, type Platform } from '../content/platform.js';
 import type { PeerSource, Progress, RegistryAuth } from '../port.js';
 import { familiarString, type Reference } from '../reference/reference.js';
 import type { Origin } from '../store/image-records.js';
-import { checkParts, publish, unpackLayer, type ImageParts, type StorageParts } from '../store/assembly.js';
+import { checkParts, publish, unpackLayer, type ImageParts } from '../store/assembly.js';
 import { RegistryClient } from './client.js';
-import { downloadBlob, type DownloadOptions } from './download.js';
-import {
-  mirrorEndpoints,
-  peerEndpoint,
-  registryEndpoint,
-  type Endpoint,
-  type RegistryOptions,
-} from './endpoint.js';
-import type { Dispatcher } from 'undici';
+import { mirrorEndpoints, peerEndpoint, registryEndpoint, type Endpoint } from './endpoint.js';
+import { defaultAttemptsMax, defaultRetryDelayMs, type RegistryContext } from './context.js';
+import { fetchBlob, SharingPeers } from './layer-sources.js';
 
 const indexDepthMax = 4;
-const progressPeriodMs = 100;
-export const defaultAttemptsMax = 5;
-export const defaultRetryDelayMs = 250;
-/** A peer that fails is not asked again: the next one or the registry is. A body that breaks off is gone on with. */
+/** A peer that fails is not asked again: the next one or the registry is. */
 const peerAttemptsMax = 1;
-const peerDownloadAttemptsMax = 2;
 /** Of a large cluster only so many are asked for a layer before the registry is. */
 const sharingPeersMax = 8;
-
-export interface PullContext {
-  storage: StorageParts;
-  options: RegistryOptions;
-  dispatcher: Dispatcher;
-  downloads: Limiter;
-  log: (message: string, error: unknown) => void;
-}
 
 export interface PullRequest {
   /** With a tag or a digest. */
   reference: Reference;
   auth?: RegistryAuth;
   peers: readonly PeerSource[];
+  /** This machine's when nobody asks for another. */
+  platform?: Platform | undefined;
   progress: (line: Progress) => void;
   signal?: AbortSignal;
 }
@@ -54,7 +37,11 @@ export function referenceSuffix({ tag, digest }: Reference): string {
   return digest ?? tag ?? 'latest';
 }
 
-export function clientFor(context: PullContext, endpoint: Endpoint, request: PullRequest): RegistryClient {
+export function clientFor(
+  context: RegistryContext,
+  endpoint: Endpoint,
+  request: PullRequest,
+): RegistryClient {
   const { attemptsMax = defaultAttemptsMax, retryDelayMs = defaultRetryDelayMs } = context.options;
   return new RegistryClient({
     endpoint,
@@ -71,7 +58,11 @@ export function clientFor(context: PullContext, endpoint: Endpoint, request: Pul
  * from a peer that has it, whichever image brought it there. Rejects with the registry's own words; what the others
  * answered is in the log.
  */
-export async function pullImage(context: PullContext, request: PullRequest, lease: Lease): Promise<ImageId> {
+export async function pullImage(
+  context: RegistryContext,
+  request: PullRequest,
+  lease: Lease,
+): Promise<ImageId> {
   const { reference, peers, signal } = request;
   const endpoints = peers.map((peer) => peerEndpoint(peer, reference, context.options));
   const isFinal = (error: unknown): boolean =>
@@ -83,7 +74,8 @@ export async function pullImage(context: PullContext, request: PullRequest, leas
   };
   try {
     const clients = endpoints.map((endpoint) => clientFor(context, endpoint, request));
-    for (const client of clients) {
+    // What another node has loaded is for its own platform.
+    for (const client of request.platform === undefined ? clients : []) {
       try {
         return await new Pull(context, request, client, new SharingPeers([]), lease).run();
       } catch (error) {
@@ -107,23 +99,6 @@ export async function pullImage(context: PullContext, request: PullRequest, leas
   }
 }
 
-/** Peers that are asked for single layers; one that fails otherwise than by not having one is not asked again. */
-class SharingPeers {
-  private readonly failed = new Set<RegistryClient>();
-
-  constructor(private readonly clients: readonly RegistryClient[]) {}
-
-  *willing(): Generator<RegistryClient> {
-    for (const client of this.clients) if (!this.failed.has(client)) yield client;
-  }
-
-  leaveOut(client: RegistryClient): void {
-    this.failed.add(client);
-  }
-}
-
-type DownloadUse = Required<Pick<DownloadOptions, 'signal' | 'readAlong'>>;
-
 interface Resolved {
   manifest: Manifest;
   manifestDigest: Digest;
@@ -135,10 +110,10 @@ interface Resolved {
 /** One image from one place. */
 class Pull {
   constructor(
-    private readonly context: PullContext,
+    private readonly context: RegistryContext,
     private readonly request: PullRequest,
-    private readonly client: RegistryClient,
-    private readonly sharing: SharingPeers,
+    readonly client: RegistryClient,
+    readonly sharing: SharingPeers,
     private readonly lease: Lease,
   ) {}
 
@@ -161,7 +136,12 @@ class Pull {
   }
 
   private parts({ manifest, manifestDigest, indexes }: Resolved, configBytes: Buffer): ImageParts {
-    const layers = manifest.layers.map(({ digest, size, mediaType }) => ({ digest, size, mediaType }));
+    const layers = manifest.layers.map(({ digest, size, mediaType, urls }) => ({
+      digest,
+      size,
+      mediaType,
+      ...(urls === undefined ? {} : { urls }),
+    }));
     return {
       configDigest: manifest.config.digest,
       configBytes,
@@ -193,11 +173,12 @@ class Pull {
         return { manifest: document, manifestDigest: digest, topDigest, origin, indexes };
       }
       indexes.push({ digest, mediaType: document.mediaType });
-      const chosen = choosePlatform(document.manifests, hostPlatform());
+      const platform = this.request.platform ?? hostPlatform();
+      const chosen = choosePlatform(document.manifests, platform);
       if (chosen === undefined || indexes.length > indexDepthMax) {
         throw new EnxameError(
           'not-found',
-          `no matching manifest for ${platformText(hostPlatform())} in the manifest list entries`,
+          `no matching manifest for ${platformText(platform)} in the manifest list entries`,
         );
       }
       next = chosen.digest;
@@ -256,8 +237,7 @@ class Pull {
       (arriving = storage.layers.arriving(diffId, path));
     await downloads.run(async () => {
       signal.throwIfAborted();
-      if (await this.fetchFromPeers(layer, { signal, readAlong })) return;
-      await downloadBlob(this.downloadOf(this.client, layer, { signal, readAlong }));
+      await fetchBlob(this.context, this, layer, { signal, readAlong, progress });
     });
     progress({ status: 'Verifying Checksum', progressDetail: {}, id });
     progress({ status: 'Download complete', progressDetail: {}, id });
@@ -265,54 +245,5 @@ class Pull {
     await arriving?.unpacked;
     await unpackLayer(storage, this.lease, { digest: layer.digest, diffId });
     progress({ status: 'Pull complete', progressDetail: {}, id });
-  }
-
-  private downloadOf(
-    client: RegistryClient,
-    layer: Descriptor,
-    { signal, readAlong }: DownloadUse,
-  ): DownloadOptions {
-    const { storage, options } = this.context;
-    let shownAtMs = 0;
-    return {
-      client: client.withSignal(signal),
-      content: storage.content,
-      blob: layer,
-      attemptsMax:
-        client.endpoint.kind === 'peer'
-          ? peerDownloadAttemptsMax
-          : (options.attemptsMax ?? defaultAttemptsMax),
-      retryDelayMs: options.retryDelayMs ?? defaultRetryDelayMs,
-      nowMs: storage.nowMs,
-      signal,
-      readAlong,
-      onProgress: (current) => {
-        if (storage.nowMs() - shownAtMs < progressPeriodMs) return;
-        shownAtMs = storage.nowMs();
-        const id = layer.digest.slice(7, 19);
-        this.request.progress({
-          status: 'Downloading',
-          progressDetail: { current, total: layer.size },
-          id,
-        });
-      },
-    };
-  }
-
-  /** Whether one of the peers had the layer. */
-  private async fetchFromPeers(layer: Descriptor, use: DownloadUse): Promise<boolean> {
-    for (const client of this.sharing.willing()) {
-      try {
-        await downloadBlob(this.downloadOf(client, layer, use));
-        return true;
-      } catch (error) {
-        const code = error instanceof EnxameError ? error.code : undefined;
-        if (use.signal.aborted || code === 'resource-exhausted') throw error;
-        if (code === 'not-found') continue;
-        this.sharing.leaveOut(client);
-        this.context.log(`cannot take layer ${layer.digest} from ${client.endpoint.baseUrl}`, error);
-      }
-    }
-    return false;
   }
 }

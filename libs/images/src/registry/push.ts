@@ -4,13 +4,13 @@ import { createGzip } from 'node:zlib';
 import { digestOf } from '../content/content-store.js';
 import type { Lease } from '../content/leases.js';
 import type { Limiter } from '../content/limiter.js';
-import { composeManifest, manifestBytesMax, mediaTypes } from '../content/manifest.js';
+import { composeManifest, isForeign, manifestBytesMax, mediaTypes } from '../content/manifest.js';
 import type { Progress, RegistryAuth } from '../port.js';
 import { familiarName, familiarString, repositoryOf, type Reference } from '../reference/reference.js';
 import type { ManifestRecord } from '../store/image-records.js';
 import { RegistryClient } from './client.js';
 import { registryEndpoint } from './endpoint.js';
-import { defaultAttemptsMax, defaultRetryDelayMs, type PullContext } from './pull.js';
+import { defaultAttemptsMax, defaultRetryDelayMs, type RegistryContext } from './context.js';
 import { uploadBlob } from './upload.js';
 
 const progressPeriodMs = 100;
@@ -30,7 +30,7 @@ interface PushedBlob {
 
 /** Pushes one tag; the registry then knows it by the digest that this returns. */
 export async function pushImage(
-  context: PullContext & { uploads: Limiter },
+  context: RegistryContext & { uploads: Limiter },
   request: PushRequest,
   lease: Lease,
 ): Promise<{ id: ImageId; digest: Digest; size: number }> {
@@ -57,8 +57,14 @@ export async function pushImage(
   const abort = new AbortController();
   const signal = AbortSignal.any([abort.signal, ...(request.signal ? [request.signal] : [])]);
   const work = manifest.layers.map(async (layer, i) => {
+    const id = shortId(diffIds[i] ?? layer.digest);
+    // With a place of its own that others can get it from; without one the image would be of no use to them.
+    if (isForeign(layer) && layer.urls !== undefined) {
+      progress({ status: 'Skipped foreign layer', progressDetail: {}, id });
+      return;
+    }
     try {
-      await client.blob(layer, shortId(diffIds[i] ?? layer.digest), signal);
+      await client.blob(layer, id, signal);
     } catch (error) {
       abort.abort(error);
       throw error;
@@ -85,18 +91,19 @@ function shortId(digest: Digest): string {
 
 /** Layers that were made here are plain on the disk; registries get them as gzip, under a manifest of their own. */
 async function packed(
-  { storage }: PullContext,
+  { storage }: RegistryContext,
   stored: ManifestRecord,
   config: Digest,
   lease: Lease,
 ): Promise<ManifestRecord> {
   const { content } = storage;
-  const isPlain = (mediaType: string): boolean => /[./]tar$/.test(mediaType);
+  const isPlain = ({ mediaType }: { mediaType: string }): boolean =>
+    /[./]tar$/.test(mediaType) && !isForeign({ mediaType });
   for (const { digest } of [stored, ...stored.layers, { digest: config }]) lease.hold(digest);
-  if (!stored.layers.some(({ mediaType }) => isPlain(mediaType))) return stored;
+  if (!stored.layers.some(isPlain)) return stored;
   const layers: ManifestRecord['layers'] = [];
   for (const layer of stored.layers) {
-    if (!isPlain(layer.mediaType)) {
+    if (!isPlain(layer)) {
       layers.push(layer);
       continue;
     }
@@ -123,7 +130,7 @@ async function packed(
 /** One repository of one registry that is pushed to. */
 class Push {
   constructor(
-    private readonly context: PullContext & { uploads: Limiter },
+    private readonly context: RegistryContext & { uploads: Limiter },
     private readonly request: PushRequest,
     private readonly reference: Reference,
   ) {}

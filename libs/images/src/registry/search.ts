@@ -6,7 +6,7 @@ import { readBounded } from './auth.js';
 import { RegistryClient } from './client.js';
 import { registryEndpoint } from './endpoint.js';
 import { transportError } from './errors.js';
-import { defaultAttemptsMax, defaultRetryDelayMs, type PullContext } from './pull.js';
+import { defaultAttemptsMax, defaultRetryDelayMs, type RegistryContext } from './context.js';
 
 const answerBytesMax = 4 * 1024 * 1024;
 const catalogLength = 1000;
@@ -22,7 +22,10 @@ export interface SearchRequest {
   signal?: AbortSignal;
 }
 
-export async function searchRegistry(context: PullContext, request: SearchRequest): Promise<SearchResult[]> {
+export async function searchRegistry(
+  context: RegistryContext,
+  request: SearchRequest,
+): Promise<SearchResult[]> {
   const { term, limit, auth, signal } = request;
   const slash = term.indexOf('/');
   const { domain } = splitDomain(term);
@@ -57,7 +60,7 @@ export async function searchRegistry(context: PullContext, request: SearchReques
 
 /** Every tag of a repository, for `docker pull --all-tags`. */
 export async function tagsOfRepository(
-  context: PullContext,
+  context: RegistryContext,
   { reference, auth, signal }: { reference: Reference; auth?: RegistryAuth; signal?: AbortSignal },
 ): Promise<string[]> {
   const endpoint = registryEndpoint(reference, context.options, context.dispatcher);

@@ -13,7 +13,7 @@ import { errnoOf, writeFileWhole } from '../content/disk.js';
 export interface ManifestRecord {
   digest: Digest;
   mediaType: string;
-  layers: { digest: Digest; size: number; mediaType: string }[];
+  layers: { digest: Digest; size: number; mediaType: string; urls?: string[] }[];
   indexes: { digest: Digest; mediaType: string }[];
 }
 

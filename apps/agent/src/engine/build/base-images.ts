@@ -1,5 +1,5 @@
 /** The images that FROM and `COPY --from` name: those of this node, or pulled. */
-import { parseReference, type Image } from '#libs/images';
+import { fitsPlatform, platformOf, parseReference, platformText, type Image } from '#libs/images';
 import { EnxameError } from '#libs/model';
 import type { BuildParts } from './build.js';
 import type { BuildDependencies } from './dependencies.js';
@@ -13,32 +13,31 @@ export class BaseImages {
   ) {}
 
   /** Undefined for `scratch`. */
-  async find(name: string, platform: string | undefined): Promise<Image | undefined> {
+  async find(name: string, platformWord: string | undefined): Promise<Image | undefined> {
     if (name === 'scratch') return undefined;
-    this.checkPlatform(platform);
     const { request, output, signal } = this.parts;
+    const platform = platformOf(platformWord ?? '') ?? request.platform;
+    const fits = (image: Image): boolean => platform === undefined || fitsPlatform(image, platform);
     const present = this.deps.images.find(name);
-    if (present !== undefined && !request.pull) return present;
-    const before = this.pulled.get(name);
+    if (present !== undefined && !request.pull && fits(present)) return present;
+    const key = `${name} ${platform === undefined ? '' : platformText(platform)}`;
+    const before = this.pulled.get(key);
     if (before !== undefined) return before;
     const auth = request.auths.get(parseReference(name).domain);
     const image = await this.deps.images.pull(name, {
       ...(auth === undefined ? {} : { auth }),
       peers: await this.deps.peersFor(name),
+      platform,
       progress: (line) => output.progress(line),
       signal,
     });
-    this.pulled.set(name, image);
-    return image;
-  }
-
-  private checkPlatform(platform: string | undefined): void {
-    const architecture = process.arch === 'x64' ? 'amd64' : process.arch;
-    if (platform && !['linux', `linux/${architecture}`, architecture].includes(platform.toLowerCase())) {
+    if (platform !== undefined && !fits(image)) {
       throw new EnxameError(
-        'not-implemented',
-        `building for the platform ${platform} is not available in this version: this node is linux/${architecture}`,
+        'not-found',
+        `image with reference ${name} was found but does not match the specified platform: wanted ${platformText(platform)}, actual: ${platformText(image)}`,
       );
     }
+    this.pulled.set(key, image);
+    return image;
   }
 }

@@ -2,9 +2,11 @@
 import { queryFlag } from '#libs/docker-api';
 import {
   familiarString,
+  platformOf,
   parseReference,
   withDefaultTag,
   type GivenArgs,
+  type Platform,
   type RegistryAuth,
 } from '#libs/images';
 import { EnxameError } from '#libs/model';
@@ -20,6 +22,8 @@ export interface BuildRequest {
   quiet: boolean;
   noCache: boolean;
   pull: boolean;
+  /** Of the images it begins with; this machine's when it is not said. */
+  platform: Platform | undefined;
   removeContainers: boolean;
   forceRemove: boolean;
   buildArgs: GivenArgs;
@@ -35,7 +39,6 @@ export interface BuildRequest {
 }
 
 const headerLengthMax = 256 * 1024;
-const hostArchitectures: Partial<Record<NodeJS.Architecture, string>> = { x64: 'amd64', arm64: 'arm64' };
 
 function invalid(message: string): EnxameError {
   return new EnxameError('invalid-argument', message);
@@ -50,6 +53,7 @@ export function buildRequestOf(query: URLSearchParams, headers: IncomingHttpHead
     quiet: queryFlag(query, 'q'),
     noCache: queryFlag(query, 'nocache'),
     pull: queryFlag(query, 'pull'),
+    platform: platformOf(query.get('platform') ?? ''),
     removeContainers: queryFlag(query, 'rm', true),
     forceRemove: queryFlag(query, 'forcerm'),
     buildArgs: argsOf(query),
@@ -80,14 +84,6 @@ function refuseMissing(query: URLSearchParams): void {
     throw new EnxameError(
       'not-implemented',
       '--output needs BuildKit, which is not available in this version',
-    );
-  }
-  const platform = query.get('platform') ?? '';
-  const architecture = hostArchitectures[process.arch] ?? process.arch;
-  if (!['', 'linux', architecture, `linux/${architecture}`].includes(platform.toLowerCase())) {
-    throw new EnxameError(
-      'not-implemented',
-      `building for the platform ${platform} is not available in this version: this node is linux/${architecture}`,
     );
   }
 }

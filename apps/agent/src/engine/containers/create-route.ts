@@ -12,7 +12,7 @@ import { ContainerCreateDto } from './request/create-body.dto.js';
 import { mountsOf } from './request/mount-requests.js';
 import { attachmentsOf } from './request/attachments.js';
 import { containerOf, namespacesOf } from './request/namespaces.js';
-import { checkPlatform } from './request/platform.js';
+import { checkPlatform, platformWarnings } from './request/platform.js';
 import { warningsOf } from './request/resources.js';
 
 const idBytes = 32;
@@ -95,7 +95,8 @@ export async function createContainer(
     if (mount.type === 'volume' && !before.has(mount.name))
       deps.notify({ type: 'volume', action: 'create', id: mount.name, attributes: { driver: 'local' } });
   }
-  return { id, warnings: warningsOf(host) };
+  const warnings = [...platformWarnings(options.platform ?? '', image), ...warningsOf(host)];
+  return { id, warnings };
 }
 
 /** A name of the node's own choice may be taken: another one is tried then. */

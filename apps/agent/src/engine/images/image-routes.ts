@@ -9,14 +9,13 @@ import {
   type ApiResponse,
   type Route,
 } from '#libs/docker-api';
-import type { Image, ImageStore, ImageUse, PeerSource } from '#libs/images';
+import { platformOf, type Image, type ImageStore, type ImageUse, type PeerSource } from '#libs/images';
 import { EnxameError, type ImageId, type RegistryAuth } from '#libs/model';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { download } from '../build/download.js';
 import { flagOf, listFilterNames, pruneFilterNames, selectImages, untilMsOf } from './image-filters.js';
 import { searchOf } from './image-search.js';
-import { ownArchitecture, platformOf } from './platform-words.js';
 import {
   bytesOfLayers,
   presentHistory,
@@ -126,6 +125,7 @@ export function imageRoutes(deps: ImageRouteDependencies): Route[] {
       async handler(request, response) {
         if ((request.query.get('fromSrc') ?? '') !== '') return importImage(images, request, response);
         const { name, isRepository } = pullReferenceOf(request.query);
+        const platform = platformOf(request.query.get('platform') ?? '');
         const auth = authOf(request);
         const { signal } = request;
         await streamProgress(response, async ({ write }) => {
@@ -134,7 +134,7 @@ export function imageRoutes(deps: ImageRouteDependencies): Route[] {
             : [name];
           for (const reference of references) {
             const peers = await deps.peersFor(reference);
-            await images.pull(reference, { auth, peers, progress: write, signal });
+            await images.pull(reference, { auth, peers, platform, progress: write, signal });
           }
         });
       },
@@ -237,14 +237,8 @@ async function sendArchive(
 
 /** `fromImage` and `tag` as one reference; a repository alone means all of its tags. */
 function pullReferenceOf(query: URLSearchParams): { name: string; isRepository: boolean } {
-  const missing = (feature: string): EnxameError =>
-    new EnxameError('not-implemented', `${feature} is not implemented yet (POST /images/create)`);
   const name = query.get('fromImage') ?? '';
   if (name === '') throw new EnxameError('invalid-argument', 'fromImage must not be empty');
-  const platform = platformOf(query.get('platform') ?? '');
-  if (platform !== undefined && platform.architecture !== ownArchitecture) {
-    throw missing(`pulling for the platform ${query.get('platform')}`);
-  }
   const tag = query.get('tag') ?? '';
   if (tag !== '') {
     return { name: `${name}${tag.startsWith('sha256:') ? '@' : ':'}${tag}`, isRepository: false };

@@ -328,7 +328,7 @@ describe('image routes', () => {
       ['fromImage=Bad&tag=1', {}, 400, 'must be lowercase'],
       ['tag=1', {}, 400, 'fromImage'],
       ['fromImage=127.0.0.1:1/x', {}, 503, 'connection refused'],
-      ['fromImage=demo&tag=1&platform=linux/s390x', {}, 501, 'platform'],
+      ['fromImage=demo&tag=1&platform=a%20b', {}, 400, 'invalid component'],
       ['fromImage=demo&tag=1', { 'x-registry-auth': 'bm8=' }, 400, 'X-Registry-Auth'],
     ];
     for (const [query, headers, status, words] of pulls) {

@@ -1,28 +1,23 @@
 /** `--platform linux/amd64`: what an image must be to be taken. */
-import type { Image } from '#libs/images';
+import { fitsPlatform, hostPlatform, platformOf, platformText, type Image } from '#libs/images';
 import { EnxameError } from '#libs/model';
 
-const names: Readonly<Record<string, string>> = { x86_64: 'amd64', 'x86-64': 'amd64', aarch64: 'arm64' };
+type OwnPlatform = Pick<Image, 'architecture' | 'os' | 'variant'>;
 
-export function checkPlatform(
-  wanted: string,
-  reference: string,
-  image: Pick<Image, 'architecture' | 'os'>,
-): void {
-  if (wanted === '') return;
-  const parts = wanted.toLowerCase().split('/');
-  if (parts.length > 3 || parts.some((part) => !/^[a-z0-9_.-]+$/.test(part))) {
-    throw new EnxameError(
-      'invalid-argument',
-      `"${wanted}": unknown operating system or architecture: invalid argument`,
-    );
-  }
-  const [os, architecture] = parts.length === 1 ? ['linux', parts[0]] : parts;
-  const normal = names[architecture ?? ''] ?? architecture;
-  if ((os === image.os && normal === image.architecture) || (parts[0] === image.os && parts.length === 1))
-    return;
+export function checkPlatform(wanted: string, reference: string, image: OwnPlatform): void {
+  const platform = platformOf(wanted);
+  if (platform === undefined || fitsPlatform(image, platform)) return;
   throw new EnxameError(
     'not-found',
-    `image with reference ${reference} was found but does not provide the specified platform (${os}/${normal})`,
+    `image with reference ${reference} was found but does not provide the specified platform (${platformText(platform)})`,
   );
+}
+
+/** An image of another machine's kind runs only where the kernel knows how; whoever did not ask for it is told. */
+export function platformWarnings(wanted: string, image: OwnPlatform): string[] {
+  const host = hostPlatform();
+  if (wanted !== '' || fitsPlatform(image, host)) return [];
+  return [
+    `The requested image's platform (${platformText(image)}) does not match the detected host platform (${platformText(host)}) and no specific platform was requested`,
+  ];
 }

@@ -2,7 +2,7 @@ import type { ContainerId } from '#libs/model';
 import { expect } from 'chai';
 import type { HostConfigDto } from './create-body.dto.js';
 import { logAttributes, logOf } from './log-options.js';
-import { checkPlatform } from './platform.js';
+import { checkPlatform, platformWarnings } from './platform.js';
 import { resourcesOf } from './resources.js';
 import { shownConfig, shownHostConfig } from './shown-config.js';
 import { tmpfsOf } from './tmpfs-options.js';
@@ -141,6 +141,11 @@ describe('a container as it is asked for', () => {
     expect(() => checkPlatform('linux/arm64', 'box', own)).to.throw(
       'does not provide the specified platform',
     );
-    expect(() => checkPlatform('a b', 'box', own)).to.throw('unknown operating system');
+    expect(() => checkPlatform('a b', 'box', own)).to.throw('invalid component');
+    const other = { architecture: 's390x', os: 'linux' };
+    expect(platformWarnings('linux/s390x', other)).to.deep.equal([]);
+    expect(platformWarnings('', other).join()).to.match(
+      /^The requested image's platform \(linux\/s390x\) does not match the detected host platform \(linux\/\w+\) and no specific platform was requested$/,
+    );
   });
 });

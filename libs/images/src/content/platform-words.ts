@@ -1,10 +1,6 @@
 /** `--platform` as Docker reads it: `linux`, `amd64`, `linux/arm64/v8`, with the names people use for them. */
 import { EnxameError } from '#libs/model';
-
-export interface AskedPlatform {
-  os: string;
-  architecture: string;
-}
+import { hostPlatform, type Platform } from './platform.js';
 
 const systems = new Set(
   'aix android darwin dragonfly freebsd illumos ios js linux nacl netbsd openbsd plan9 solaris windows zos'.split(
@@ -24,13 +20,10 @@ const architectureNames: Readonly<Record<string, string>> = {
   armhf: 'arm',
   armel: 'arm',
 };
-const own: Partial<Record<NodeJS.Architecture, string>> = { x64: 'amd64', arm64: 'arm64' };
 const partsMax = 3;
 
-export const ownArchitecture: string = own[process.arch] ?? process.arch;
-
 /** Undefined when nothing is asked. Throws `invalid-argument` in Docker's words, also for systems that cannot run here. */
-export function platformOf(text: string): AskedPlatform | undefined {
+export function platformOf(text: string): Platform | undefined {
   if (text === '') return undefined;
   const refuse = (why: string): EnxameError =>
     new EnxameError('invalid-argument', `"${text}": ${why}: invalid argument`);
@@ -41,7 +34,7 @@ export function platformOf(text: string): AskedPlatform | undefined {
       `"${odd}" is an invalid component of "${text}": platform specifier component must match "^[A-Za-z0-9_.-]+$"`,
     );
   if (parts.length > partsMax) throw refuse('cannot parse platform specifier');
-  const [first = '', second] = parts;
+  const [first = '', second, variant] = parts;
   const normal = (name: string): string => architectureNames[name] ?? name;
   if (second === undefined) {
     if (architectures.has(normal(first))) return { os: 'linux', architecture: normal(first) };
@@ -53,5 +46,6 @@ export function platformOf(text: string): AskedPlatform | undefined {
       `operating system is not supported: ${first === 'macos' ? 'darwin' : first}`,
     );
   }
-  return { os: first, architecture: second === undefined ? ownArchitecture : normal(second) };
+  if (second === undefined) return hostPlatform();
+  return { os: first, architecture: normal(second), ...(variant === undefined ? {} : { variant }) };
 }

@@ -1,21 +1,22 @@
 import { expect } from 'chai';
-import { ownArchitecture, platformOf } from './platform-words.js';
+import { hostPlatform, platformText } from './platform.js';
+import { platformOf } from './platform-words.js';
 
 describe('a platform as clients write it', () => {
   const read = (text: string): string => {
     try {
       const platform = platformOf(text);
-      return platform === undefined ? 'any' : `${platform.os}/${platform.architecture}`;
+      return platform === undefined ? 'any' : platformText(platform);
     } catch (error) {
       return error instanceof Error ? error.message : String(error);
     }
   };
   const cases: [text: string, meaning: string][] = [
     ['', 'any'],
-    ['linux', `linux/${ownArchitecture}`],
-    ['LINUX', `linux/${ownArchitecture}`],
+    ['linux', platformText(hostPlatform())],
+    ['LINUX', platformText(hostPlatform())],
     ['x86_64', 'linux/amd64'],
-    ['linux/aarch64/v8', 'linux/arm64'],
+    ['linux/aarch64/v8', 'linux/arm64/v8'],
     ['linux/sparc64', 'linux/sparc64'],
     ['macos', 'operating system is not supported: darwin'],
     ['macos/arm64', 'operating system is not supported: darwin'],
