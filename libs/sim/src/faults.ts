@@ -1,5 +1,5 @@
 /** What goes wrong, one table: each fault strikes somebody and, where it lasts, ends by itself. */
-import { isJoint, type MemberId, membersOf } from '#libs/raft';
+import { emptyMembership, isJoint, type MemberId, membersOf } from '#libs/raft';
 import type { Member } from './member.js';
 import type { FaultWeights } from './options.js';
 import type { World } from './world.js';
@@ -31,6 +31,7 @@ const strikes: Record<keyof FaultWeights, Strike> = {
   },
   cutOneWay(world, member, faults) {
     const others = [...world.members.keys()].filter((id) => id !== member.id);
+    if (others.length === 0) return;
     const cut = world.random.chance(0.5) ? others : [world.random.pick(others)];
     const isOutgoing = world.random.chance(0.5);
     faults.cutLinks(cut.map((id) => (isOutgoing ? [member.id, id] : [id, member.id])));
@@ -71,11 +72,24 @@ function decay(world: World, member: Member): void {
   });
   if (isSomebodyBad || isJoint(membership) || membership.voters.length < 3 || !ids.includes(member.id))
     return;
-  if (!member.isUp) return;
+  if (!member.isUp || !isReplacementKnown(world, member)) return;
   world.crash(member, 'power');
   if (member.disk.flipBit() === undefined) return;
   member.isDecayed = true;
   world.counts.bitsFlipped++;
+}
+
+/**
+ * Whoever does not know yet that a bad disk's member was replaced still needs a majority with it: where one disk more
+ * takes the knowledge along, too many are lost at once.
+ */
+function isReplacementKnown(world: World, next: Member): boolean {
+  const lost = [...world.members.values()].filter(({ isDamaged }) => isDamaged).map(({ id }) => id);
+  return world.contacts().every((id) => {
+    if (id === next.id) return true;
+    const known = membersOf(world.members.get(id)?.process?.membership ?? emptyMembership);
+    return lost.length === 0 || (known.length > 0 && !lost.some((each) => known.includes(each)));
+  });
 }
 
 export class Faults {
@@ -111,6 +125,7 @@ export class Faults {
     disk.failingSyncs = 0;
     disk.crashAfterOperations = Number.POSITIVE_INFINITY;
     member.diskStalledUntilMs = 0;
+    member.applyStalledUntilMs = 0;
     member.resume();
   }
 
@@ -137,7 +152,10 @@ export class Faults {
 
   cutLinks(links: readonly (readonly [string, string])[]): void {
     const { network, scheduler } = this.world;
-    for (const [from, to] of links) network.cut(from, to);
+    for (const [from, to] of links) {
+      network.cut(from, to);
+      this.world.linkBroke(from, to);
+    }
     scheduler.after(this.world.drawFaultMs(300, 2000, 6000), () => {
       for (const [from, to] of links) network.mend(from, to);
     });

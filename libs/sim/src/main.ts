@@ -11,6 +11,7 @@ import { type FaultName, faultNames } from '#libs/raft/testing';
 import { parseHistory, toOperations } from './linearizability/history.js';
 import { describeVerdict, judge } from './linearizability/judge.js';
 import { keyValueModel } from './linearizability/key-value.js';
+import { type PlotName, plotNames } from './plots/index.js';
 import { addReport, describeReport, emptyReport } from './report.js';
 import { runWorld } from './run.js';
 
@@ -20,6 +21,7 @@ const { values } = parseArgs({
     seed: { type: 'string' },
     worlds: { type: 'string', default: 'Infinity' },
     fault: { type: 'string' },
+    plot: { type: 'string' },
     trace: { type: 'boolean', default: false },
     check: { type: 'string' },
   },
@@ -51,9 +53,12 @@ async function simulate(): Promise<number> {
     values.seed === undefined ? Math.floor(Math.random() * 2 ** 31) : number('seed', values.seed);
   const endMs = performance.now() + number('minutes', values.minutes) * 60_000;
   const worldsMax = number('worlds', values.worlds);
-  const { fault } = values;
+  const { fault, plot } = values;
   if (fault !== undefined && !faultNames.includes(fault as FaultName)) {
     fail(`--fault must be one of ${faultNames.join(', ')}`);
+  }
+  if (plot !== undefined && plot !== 'none' && !plotNames.includes(plot as PlotName)) {
+    fail(`--plot must be none or one of ${plotNames.join(', ')}`);
   }
   console.log(`first seed: ${firstSeed}`);
   const total = emptyReport();
@@ -64,6 +69,7 @@ async function simulate(): Promise<number> {
       const report = await runWorld({
         seed: firstSeed + worlds,
         ...(fault === undefined ? {} : { fault: fault as FaultName }),
+        ...(plot === undefined ? {} : { plot: plot as PlotName | 'none' }),
         ...(values.trace ? { trace: console.log } : {}),
       });
       addReport(total, report);

@@ -20,6 +20,8 @@ export interface MemberProcess {
   /** However it ended. */
   end(): void;
   receive(from: string, packet: Packet): void;
+  /** The connection to this member broke. */
+  unreachable(peer: MemberId): void;
   changeMembership(
     changes: readonly MembershipChange[],
     transition: MembershipTransition,

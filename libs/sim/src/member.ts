@@ -15,6 +15,8 @@ export class Member {
   /** Removed from the group and switched off. */
   isGone = false;
   diskStalledUntilMs = 0;
+  /** Its state machine takes nothing before. */
+  applyStalledUntilMs = 0;
   /** It crashes right after the next message of this kind, and comes back soon. */
   crashAfterSend: Message['kind'] | undefined;
   private isPaused = false;

@@ -19,6 +19,8 @@ export class SimNetwork<Packet> {
   private readonly cuts = new Set<string>();
   /** Nothing is lost, doubled or sent on a detour any more. */
   isReliable = false;
+  /** True for what somebody else carries, or lets vanish: a schedule that is made on purpose. */
+  take: ((from: string, to: string, packet: Packet) => boolean) | undefined;
 
   constructor(
     private readonly scheduler: Scheduler,
@@ -53,10 +55,16 @@ export class SimNetwork<Packet> {
   /** `once`: it may be lost, but is not doubled. */
   send(from: string, to: string, packet: Packet, { once } = { once: false }): void {
     const { random, options } = this;
+    if (this.take?.(from, to, packet) === true) return;
     if (!this.isReliable && random.chance(options.dropChance)) return;
     this.deliverLater(from, to, packet);
     if (!once && !this.isReliable && random.chance(options.duplicateChance))
       this.deliverLater(from, to, packet);
+  }
+
+  /** What was taken goes its way after all. */
+  pass(from: string, to: string, packet: Packet): void {
+    this.deliverLater(from, to, packet);
   }
 
   /** How long the next message would take: for streams, which keep their order and lose nothing unless cut. */

@@ -134,6 +134,10 @@ export class NodeProcess implements MemberProcess {
     if (packet.kind === 'request') void this.serve(packet.request);
   }
 
+  unreachable(peer: MemberId): void {
+    this.receiver?.unreachable(peer);
+  }
+
   changeMembership(
     changes: readonly MembershipChange[],
     _transition: unknown,

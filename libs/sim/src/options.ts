@@ -1,5 +1,6 @@
 /** What a world is like: all of it drawn from the seed, so that the seed alone brings a run back. */
 import type { NetworkOptions } from './network.js';
+import { type PlotName, plotNames, plots } from './plots/index.js';
 import { SeededRandom } from './random.js';
 
 /** What is done to a world, with how often it is chosen relative to the others; 0 is never. */
@@ -66,6 +67,10 @@ export interface WorldOptions {
   /** How long faults last, relative to the usual. */
   faultLength: number;
   faults: FaultWeights;
+  /** How often an end of a connection that breaks is told so. Else it has to find out. */
+  linkNewsChance: number;
+  /** Played first. */
+  plot?: PlotName;
 }
 
 const usualFaults: FaultWeights = {
@@ -102,7 +107,26 @@ const rhythms = [
   { faultEveryMs: 2500, faultLength: 1 },
 ] as const;
 
+/** Shares of the worlds that begin with a plot, and of those whose group begins small. */
+const plotShare = 0.12;
+const smallShare = 0.1;
+
+/** Drawn apart from the rest, so that what was found in a world can still be found in its life alone. */
 export function drawOptions(seed: number): WorldOptions {
+  const random = new SeededRandom(seed ^ 0x9107);
+  const options = { ...drawLife(seed), linkNewsChance: random.pick([0, 0.5, 1]) };
+  const dice = random.fraction();
+  if (dice < smallShare) return { ...options, members: random.pick([1, 2]) };
+  if (options.driver || dice > smallShare + plotShare) return options;
+  return withPlot(options, random.pick(plotNames));
+}
+
+export function withPlot(options: WorldOptions, plot: PlotName): WorldOptions {
+  return { ...plots[plot].adapt(options), driver: false, plot };
+}
+
+/** The life of every day. */
+export function drawLife(seed: number): WorldOptions {
   const random = new SeededRandom(seed);
   const between = (least: number, most: number): number => least + random.below(most - least + 1);
   const clockDriftMax = random.pick([0, 0.02, 0.05]);
@@ -153,5 +177,6 @@ export function drawOptions(seed: number): WorldOptions {
     },
     ...random.pick(rhythms),
     faults,
+    linkNewsChance: 0,
   };
 }

@@ -154,6 +154,10 @@ export class CoreProcess implements Observed, MemberProcess {
     if (packet.kind === 'request') this.serve(packet.request, packet.hops);
   }
 
+  unreachable(peer: MemberId): void {
+    this.step({ kind: 'unreachable', peer });
+  }
+
   changeMembership(
     changes: readonly MembershipChange[],
     transition: MembershipTransition,
@@ -165,6 +169,11 @@ export class CoreProcess implements Observed, MemberProcess {
 
   leaveJoint(done: (outcome: ChangeOutcome) => void): void {
     this.step({ kind: 'leave-joint', ref: this.waitFor({ kind: 'change', done }) });
+  }
+
+  /** An operator wants it to ask for votes now. */
+  campaign(): void {
+    this.step({ kind: 'campaign' });
   }
 
   transfer(to: MemberId, done: (outcome: ChangeOutcome) => void): void {
@@ -305,15 +314,20 @@ export class CoreProcess implements Observed, MemberProcess {
   }
 
   private applySoon(): void {
-    const { applyDelayMs } = this.world.options;
+    const { options, scheduler, random } = this.world;
     if (this.isApplying) return;
     this.isApplying = true;
     const apply = (): void => {
       this.isApplying = false;
       if (!this.isOver) this.applyAll();
     };
-    if (applyDelayMs === 0) apply();
-    else this.later(this.world.random.fraction() * applyDelayMs, apply);
+    const isStalled = (): boolean => scheduler.nowMs < this.member.applyStalledUntilMs;
+    const applyWhenFree = (): void => {
+      if (isStalled()) this.later(10, applyWhenFree);
+      else apply();
+    };
+    if (options.applyDelayMs > 0) this.later(random.fraction() * options.applyDelayMs, applyWhenFree);
+    else applyWhenFree();
   }
 
   private applyAll(): void {

@@ -13,6 +13,8 @@ export interface RunReport {
   damageFound: number;
   /** Histories that the judge gave up on. */
   undecided: number;
+  /** Played to their end. */
+  plots: number;
 }
 
 export function emptyReport(): RunReport {
@@ -29,6 +31,7 @@ export function emptyReport(): RunReport {
     bitsFlipped: 0,
     damageFound: 0,
     undecided: 0,
+    plots: 0,
   };
 }
 
@@ -38,11 +41,12 @@ export function addReport(total: RunReport, run: RunReport): void {
 
 export function describeReport(report: RunReport, worlds: number): string {
   const { simulatedMs, elections, commits, answers, crashes, storageFailures, membershipChanges } = report;
-  const { transfers, snapshotsSent, bitsFlipped, damageFound, undecided } = report;
+  const { transfers, snapshotsSent, bitsFlipped, damageFound, undecided, plots } = report;
   return (
     `${worlds} worlds, ${(simulatedMs / 3_600_000).toFixed(2)} simulated hours: ${elections} elections, ` +
     `${commits} commits, ${answers} answers to clients, ${crashes} crashes, ${storageFailures} failed disks, ` +
     `${membershipChanges} membership changes, ${transfers} transfers, ${snapshotsSent} snapshots sent, ` +
-    `${bitsFlipped} bits flipped (${damageFound} refused at the start), ${undecided} histories undecided`
+    `${bitsFlipped} bits flipped (${damageFound} refused at the start), ${undecided} histories undecided, ` +
+    `${plots} plots`
   );
 }

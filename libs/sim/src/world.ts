@@ -21,6 +21,8 @@ import { NodeProcess } from './node-process.js';
 import { Operator } from './operator.js';
 import type { WorldOptions } from './options.js';
 import { describePacket, type Packet } from './packets.js';
+import { plots } from './plots/index.js';
+import { Stage } from './plots/stage.js';
 import { CoreProcess, type SnapshotStream } from './process.js';
 import { SeededRandom } from './random.js';
 import { emptyReport, type RunReport } from './report.js';
@@ -58,6 +60,7 @@ export class World {
   readonly operator: Operator;
   private finding: string | undefined;
   private acknowledgedIndex = 0;
+  private readonly stage: Stage | undefined;
   private nextMember: number;
   private isHealed = false;
 
@@ -76,14 +79,14 @@ export class World {
     this.operator = new Operator(this);
     this.faults = new Faults(this);
     for (let i = 1; i <= options.clients; i++) this.clients.push(new Client(this, `c${i}`));
+    const { plot } = options;
+    if (plot !== undefined) this.stage = new Stage(this, plots[plot].play, () => this.begin());
   }
 
   /** Throws a Violation that says what is wrong. */
   async execute(): Promise<RunReport> {
     for (const member of this.members.values()) this.start(member);
-    for (const client of this.clients) client.start();
-    this.faults.start();
-    this.operator.start();
+    if (this.stage === undefined) this.begin();
     await this.runUntil(this.options.simulatedMs);
     this.heal();
     await this.mustCome('rest', healMsMax);
@@ -94,11 +97,24 @@ export class World {
     }
     await this.mustCome('progress', probeMsMax);
     this.judge();
+    if (this.stage?.outcome === 'done') this.counts.plots++;
     this.counts.simulatedMs = this.scheduler.nowMs;
     this.counts.elections = this.checkers.elections.count + this.states.elections;
     this.counts.commits = this.checkers.committed.lastIndex + this.states.lastIndex;
     this.counts.answers = this.clients.reduce((sum, { answered }) => sum + answered, 0);
     return this.counts;
+  }
+
+  /** The life of every day, after the plot if there is one. */
+  private begin(): void {
+    for (const client of this.clients) client.start();
+    this.faults.start();
+    this.operator.start();
+  }
+
+  addClient(client: Client): Client {
+    this.clients.push(client);
+    return client;
   }
 
   report(finding: string): void {
@@ -161,6 +177,23 @@ export class World {
   /** Nobody reaches this one, whom others may still hear. */
   deafen(id: MemberId): void {
     this.faults.cutLinks([...this.members.keys()].map((other) => [other, id] as const));
+  }
+
+  /** Either end may be told, at once or in a moment. */
+  linkBroke(a: MemberId, b: MemberId): void {
+    const { linkNewsChance } = this.options;
+    if (linkNewsChance === 0) return;
+    for (const [id, peer] of [
+      [a, b],
+      [b, a],
+    ] as const) {
+      if (!this.random.chance(linkNewsChance)) continue;
+      this.scheduler.after(this.random.below(50), () => {
+        const member = this.members.get(id);
+        const process = member?.process;
+        if (process !== undefined) member?.whenAwake(process, () => process.unreachable(peer));
+      });
+    }
   }
 
   newMember(): Member {
@@ -323,6 +356,7 @@ export class World {
     member.process?.end();
     member.process = undefined;
     member.forgetBacklog();
+    for (const id of this.members.keys()) if (id !== member.id) this.linkBroke(id, member.id);
   }
 
   private restartLater(member: Member): void {
@@ -358,6 +392,7 @@ export class World {
   private heal(): void {
     this.tell(() => 'everything is healed');
     this.isHealed = true;
+    this.stage?.end('given-up');
     this.faults.stop();
     this.network.isReliable = true;
     this.network.mendAll();
@@ -379,6 +414,7 @@ export class World {
         events = 0;
       }
       if (this.asyncWork > 0) await new Promise((resolve) => setImmediate(resolve));
+      this.stage?.look();
       if (this.finding !== undefined) throw new Violation(this.finding);
     }
   }

@@ -10,7 +10,7 @@ interface Fault {
   /** What goes wrong, for the reader of a failed test. */
   breaks: string;
   /** What a world must offer for the fault to show at all. */
-  needs?: 'membership-changes' | 'read-lease' | 'follower-reads';
+  needs?: 'membership-changes';
   rules: Partial<Rules>;
 }
 
@@ -79,7 +79,6 @@ export const faults = {
   },
   'reuse-read-contexts': {
     breaks: "after a restart an old read's answer is taken for a new one's",
-    needs: 'follower-reads',
     rules: { firstReadContext: () => 0 },
   },
   'new-majority-alone-while-joint': {
@@ -113,22 +112,18 @@ export const faults = {
   },
   'keep-lease-on-transfer': {
     breaks: 'a leader that asked another to take over goes on reading by its lease',
-    needs: 'read-lease',
     rules: { keepsLease: () => true },
   },
   'lease-too-long': {
     breaks: 'the lease outlasts the promise of the followers',
-    needs: 'read-lease',
     rules: { leaseTicks: (electionTicks) => electionTicks * 3 },
   },
   'promise-forgotten-by-restart': {
     breaks: 'a follower that restarts helps to depose a leader that reads by its lease',
-    needs: 'read-lease',
     rules: { remembersPromise: () => false },
   },
   'lease-not-protected': {
     breaks: 'followers elect another while the leader reads by its lease',
-    needs: 'read-lease',
     rules: { protectsLeader: () => false },
   },
 } as const satisfies Record<string, Fault>;
