@@ -134,7 +134,7 @@ class ShimRuntime implements ContainerRuntime {
     this.#disk.isClosed = true;
     const released = [...this.#containers.values()].map((container) => container.release());
     this.#launcher.close();
-    await Promise.all(released);
+    await Promise.all([...released, this.#disk.settled()]);
   }
 
   async shutDown(): Promise<void> {

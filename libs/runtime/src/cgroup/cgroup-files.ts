@@ -197,6 +197,21 @@ export async function killAll(layout: CgroupLayout, parent: string, id: string):
   }
 }
 
+/** Removes the cgroups of a container that has ended as nearly all do: nobody left in them, nothing made below. */
+export async function removeIdleCgroups(layout: CgroupLayout, parent: string, id: string): Promise<boolean> {
+  const gone = await Promise.all(
+    cgroupDirectories(layout, parent, id).map(async (directory) => {
+      try {
+        await rmdir(directory);
+        return true;
+      } catch (error) {
+        return isMissing(error);
+      }
+    }),
+  );
+  return gone.every((isGone) => isGone);
+}
+
 /** Removes the container's cgroups, deepest first. The kernel says EBUSY until the last process is reaped. */
 export async function removeCgroups(
   layout: CgroupLayout,

@@ -2,7 +2,7 @@
 import type { ContainerId } from '#libs/model';
 import { readFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
-import { killAll, readUsage, removeCgroups } from '../cgroup/cgroup-files.js';
+import { killAll, readUsage, removeCgroups, removeIdleCgroups } from '../cgroup/cgroup-files.js';
 import { planCgroup, type CgroupPlan } from '../cgroup/cgroup-plan.js';
 import { readUsageSample } from '../cgroup/usage-sample.js';
 import type { ContainerConfig, ContainerRuntime, ContainerStats } from '../port.js';
@@ -35,15 +35,37 @@ function deviceRulesOf({ devices = [], deviceRules = [] }: ContainerConfig): str
   ];
 }
 
-export async function removeContainerCgroups(world: ContainerWorld, id: ContainerId): Promise<void> {
-  const { node, cgroupParent, clock } = world;
-  const sleep = (ms: number): Promise<void> => new Promise((resolve) => clock.setTimeout(resolve, ms));
-  try {
-    // Normally there is nobody left: the kernel ends a pid namespace with its first process.
-    await killAll(node().cgroups, cgroupParent, id);
-    await removeCgroups(node().cgroups, cgroupParent, id, sleep);
-  } catch (error) {
-    world.log(error, `remove the cgroups of container ${id}`);
+/** What there is of a container in the node's hierarchies. */
+export class ContainerCgroups {
+  readonly #world: ContainerWorld;
+  readonly #id: ContainerId;
+  /** Until a removal was complete. */
+  #mayBeThere = true;
+
+  constructor(world: ContainerWorld, id: ContainerId) {
+    this.#world = world;
+    this.#id = id;
+  }
+
+  /** A launch makes them. */
+  expect(): void {
+    this.#mayBeThere = true;
+  }
+
+  async remove(): Promise<void> {
+    if (!this.#mayBeThere) return;
+    const { node, cgroupParent, clock } = this.#world;
+    const sleep = (ms: number): Promise<void> => new Promise((resolve) => clock.setTimeout(resolve, ms));
+    try {
+      // Normally there is nobody left: the kernel ends a pid namespace with its first process.
+      if (!(await removeIdleCgroups(node().cgroups, cgroupParent, this.#id))) {
+        await killAll(node().cgroups, cgroupParent, this.#id);
+        await removeCgroups(node().cgroups, cgroupParent, this.#id, sleep);
+      }
+      this.#mayBeThere = false;
+    } catch (error) {
+      this.#world.log(error, `remove the cgroups of container ${this.#id}`);
+    }
   }
 }
 

@@ -26,15 +26,20 @@ const recordFile = 'container.json';
 /** A path to a unix socket has 107 bytes; 128 random bits of the id are unique enough. */
 const socketNameLength = 32;
 
+/** Removed containers whose files are still going, before one more waits. */
+const removalsMax = 32;
+
 export interface ContainerFolders {
   stateDir: string;
   runDir: string;
+  log?: (error: unknown, what: string) => void;
 }
 
 export class ContainerDisk {
   /** Its agent has let go: what happens from now on is for the next one to write down. */
   isClosed = false;
   readonly #folders: ContainerFolders;
+  readonly #removals = new Set<Promise<void>>();
 
   constructor(folders: ContainerFolders) {
     this.#folders = folders;
@@ -94,7 +99,7 @@ export class ContainerDisk {
     await writeFileAtomic(join(this.folderOf(record.config.id), recordFile), JSON.stringify(record));
   }
 
-  /** Gone at once for everybody; what the program has written may take a while. */
+  /** Gone for everybody when it resolves; what the program has written may take a while longer. */
   async remove(id: ContainerId): Promise<void> {
     const leaving = join(this.#leaving, id);
     try {
@@ -103,7 +108,16 @@ export class ContainerDisk {
       if (!isMissing(error)) throw error;
     }
     await rm(this.pathsOf(id).shimSocket, { force: true });
-    await rm(leaving, { recursive: true, force: true, maxRetries: 3 });
+    while (this.#removals.size >= removalsMax) await Promise.race(this.#removals);
+    const removal = rm(leaving, { recursive: true, force: true, maxRetries: 3 })
+      .catch((error: unknown) => this.#folders.log?.(error, `remove the files of container ${id}`))
+      .finally(() => this.#removals.delete(removal));
+    this.#removals.add(removal);
+  }
+
+  /** The files of all that was removed are gone. */
+  async settled(): Promise<void> {
+    await Promise.all(this.#removals);
   }
 
   async ids(): Promise<ContainerId[]> {

@@ -28,7 +28,7 @@ import type {
 import { isWantedAtStart, restartDelayMs } from '../restart/restart-policy.js';
 import { StartFailure } from '../start-failure.js';
 import { AttachQueue } from './attach-queue.js';
-import { containerCgroup, measure, removeContainerCgroups } from './container-cgroup.js';
+import { ContainerCgroups, containerCgroup, measure } from './container-cgroup.js';
 import { hasHealthCheck, startHealthCheck } from './container-health.js';
 import { filesOf, type ContainerRecord } from './container-record.js';
 import type { ContainerWorld } from './container-world.js';
@@ -53,6 +53,7 @@ export class Container {
   readonly #attaches = new AttachQueue();
   readonly #networkHold: NetworkHold;
   readonly #kept: KeptRecord;
+  readonly #cgroups: ContainerCgroups;
   readonly #files: ContainerFiles;
   #pid = 0;
   /** Which run the exit that is waited for belongs to. */
@@ -69,6 +70,7 @@ export class Container {
   constructor(world: ContainerWorld, record: ContainerRecord) {
     this.#world = world;
     this.#kept = new KeptRecord(world.disk, record);
+    this.#cgroups = new ContainerCgroups(world, record.config.id);
     this.#networkHold = new NetworkHold(world.clock);
     this.#restarts = new RestartTimer(world.clock);
     this.paths = world.disk.pathsOf(record.config.id);
@@ -115,7 +117,7 @@ export class Container {
       const { phase, launching } = this.#record;
       await endLeftRoots(this.#world, this.config);
       if (phase !== 'running' && !launching) {
-        await this.#removeCgroups();
+        await this.#cgroups.remove();
         return;
       }
       let status = await settledStatus(this.#world, this.#shim, launching).catch((error: unknown) =>
@@ -136,7 +138,7 @@ export class Container {
         case 'gone':
           if (phase === 'running') return this.#becomeExited(await this.#shim.wait());
           await this.#kept.save({ launching: false });
-          await this.#removeCgroups();
+          await this.#cgroups.remove();
       }
     });
   }
@@ -153,6 +155,7 @@ export class Container {
 
   async #start(change: Partial<ContainerRecord>, until?: Promise<unknown>): Promise<ContainerState> {
     this.#networkHold.release();
+    this.#cgroups.expect();
     const recorded = this.#kept.save({ ...change, launching: true });
     let launched: Launched;
     try {
@@ -174,7 +177,7 @@ export class Container {
       const exit = this.#exitOf(launched);
       await this.#kept.save({ launching: false, phase: 'exited', exit });
       this.#settle(exit);
-      await this.#removeCgroups();
+      await this.#cgroups.remove();
       throw new StartFailure(launched);
     }
     await this.#becomeRunning(launched.pid, launched.startedAtMs, true);
@@ -277,13 +280,13 @@ export class Container {
       exit,
       health: health.status === 'none' ? health : { ...health, status: 'unhealthy' },
     });
-    // The shim's own record of the exit is on disk: a full disk keeps nobody from hearing of it.
-    await this.#saveQuietly();
+    // The shim's own record of the exit is on disk: nobody waits for this one to hear of it.
+    void this.#saveQuietly();
     if (delayMs !== undefined && this.#world.mayRestart()) this.#runAgainAfter(delayMs);
     if (exit.oomKilled) this.#emit({ type: 'oom' });
     this.#emit({ type: 'die', exit });
     this.#settle(exit);
-    await this.#removeCgroups();
+    await this.#cgroups.remove();
   }
 
   #settle(exit: ContainerExit): void {
@@ -440,7 +443,7 @@ export class Container {
       if (this.isRunning || this.#restarts.isWaiting) throw cannotRemove(this.state());
       this.#networkHold.release();
       await this.#roots.idle();
-      await this.#removeCgroups();
+      await this.#cgroups.remove();
       await this.#kept.settled();
       await this.#world.disk.remove(this.id);
       this.#removed = true;
@@ -555,10 +558,6 @@ export class Container {
 
   #cgroupPlan(config: ContainerConfig = this.config): CgroupPlan {
     return containerCgroup(this.#world, config);
-  }
-
-  #removeCgroups(): Promise<void> {
-    return removeContainerCgroups(this.#world, this.id);
   }
 
   #exitOf(failure: LaunchFailure): ContainerExit {
