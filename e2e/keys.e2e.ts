@@ -84,6 +84,30 @@ describe('keys of a cluster', function () {
     );
   });
 
+  it("keeps the node's own key sealed, and brings it back with the key when everything was killed", async () => {
+    const key = await cluster.docker(['swarm', 'unlock-key', '-q']);
+    const identity = (): string =>
+      readFileSync(`${cluster.stateDir}/node-1/certificates/node-identity.pem`, 'utf8');
+    const isSealed = (): boolean => identity().startsWith('-----BEGIN ENCRYPTED PRIVATE KEY-----');
+    await eventually('the key is sealed', 20_000, async () => isSealed());
+    const plain = await run('grep', ['-rlE', 'BEGIN (EC )?PRIVATE KEY', `${cluster.stateDir}/node-1`]);
+    expect(plain.stdout).to.equal('');
+    const id = await cluster.docker(['info', '-f', '{{.Swarm.NodeID}}']);
+    const agent = cluster.agentPid(1);
+    process.kill(agent, 'SIGKILL');
+    process.kill(cluster.managerPid(1), 'SIGKILL');
+    await eventually('another agent', 20_000, async () => cluster.agentPid(1) !== agent);
+    await untilState('locked');
+    expect(await cluster.docker(['info', '-f', '{{.Swarm.NodeID}}'])).to.equal(id);
+    await cluster.docker(['swarm', 'unlock'], { input: `${key}\n` });
+    await untilState('active');
+    await eventually('node-1 is ready', 20_000, async () => {
+      const shown = await cluster.docker(['node', 'ls', '--format', '{{.ID}} {{.Status}}']);
+      return shown.includes(`${id} Ready`);
+    });
+    expect(isSealed()).to.equal(true);
+  });
+
   it('takes a new unlock key, after which the old one opens nothing', async () => {
     const before = await cluster.docker(['swarm', 'unlock-key', '-q']);
     const key = keyIn(await cluster.docker(['swarm', 'unlock-key', '--rotate']));
@@ -105,6 +129,10 @@ describe('keys of a cluster', function () {
       async () => (await cluster.tryDocker(['node', 'ls'])).code === 0,
     );
     expect(await localState()).to.equal('active');
+    const identity = `${cluster.stateDir}/node-1/certificates/node-identity.pem`;
+    await eventually('the key of the node lies open', 20_000, async () =>
+      readFileSync(identity, 'utf8').startsWith('-----BEGIN PRIVATE KEY-----'),
+    );
   });
 
   it('comes back from a backup as it was when the backup was made', async () => {

@@ -5,13 +5,22 @@
 import type { Route } from '#libs/docker-api';
 import {
   EnxameError,
+  isEnxameError,
   leaderOfNode,
+  localCertificate,
+  localUnlockKey,
   objectIdFromBytes,
   type Change,
   type IdSource,
   type NodeConfig,
 } from '#libs/model';
-import { identityFromSubject, managerServerName, readNodeIdentity } from '#libs/pki';
+import {
+  identityFromSubject,
+  managerServerName,
+  readStoredIdentity,
+  type NodeIdentity,
+  type StoredIdentity,
+} from '#libs/pki';
 import {
   createGrpcTransport,
   createRaftNode,
@@ -46,6 +55,8 @@ export class Manager {
   readonly #config: NodeConfig;
   readonly #log: Log;
   readonly #raftId: string;
+  /** This node has been in a cluster before. */
+  readonly #hasBegun: boolean;
   readonly #transport: GrpcTransport;
   readonly #raft: RaftNode;
   readonly #machine: StoreMachine;
@@ -86,11 +97,13 @@ export class Manager {
       random: () => random.fraction(),
       log: (message) => log('info', message),
     });
-    const nodeIdentity = readNodeIdentity(config.stateDir);
+    const stored = readStoredIdentity(config.stateDir);
+    this.#hasBegun = stored !== undefined;
+    const nodeIdentity = openedIdentity(stored, opened.unlockKey);
     this.#raft = createRaftNode({
       id: this.#raftId,
       keys: opened.keys,
-      ...(nodeIdentity === undefined ? {} : { clusterId: nodeIdentity.identity.clusterId }),
+      ...(stored === undefined ? {} : { clusterId: stored.facts.identity.clusterId }),
       origin:
         config.membership.kind === 'init' ? { kind: 'bootstrap', members: [this.#raftId] } : { kind: 'join' },
       dir: join(config.stateDir, 'raft'),
@@ -160,14 +173,20 @@ export class Manager {
   async start(): Promise<void> {
     await this.#telemetry.start();
     this.#membership.start();
-    const begun = readNodeIdentity(this.#config.stateDir) !== undefined;
+    const begun = this.#hasBegun;
     // One that has been in a cluster is reached by the others while it reads its log.
-    if (begun) {
+    const reachedEarly = begun && this.#membership.isCertified;
+    if (reachedEarly) {
       this.#useCredentials(this.#membership.tls());
       await this.#openClusterPort();
     }
     await this.#raft.start();
     await this.#keys.start();
+    if (begun && !reachedEarly) {
+      this.#log('warn', "this node's key is sealed with another unlock key; making another certificate");
+      await this.#membership.certify();
+      await this.#openClusterPort();
+    }
     const { torn } = this.#raft.status();
     if (torn !== undefined) this.#log('warn', 'an unfinished write was cut off the log', { ...torn });
     this.#peers.start({ alone: this.#config.forceNewCluster === true });
@@ -233,7 +252,7 @@ export class Manager {
         engines: this.#engines(),
         log: this.#log,
       },
-      [this.#localCertificateRoute(), this.#backupRoute()],
+      [this.#localCertificateRoute(), this.#localUnlockKeyRoute(), this.#backupRoute()],
     );
     await this.#listener.listen(this.#config.managerSocket);
     this.#log('info', 'manager started', { socket: this.#config.managerSocket });
@@ -355,7 +374,7 @@ export class Manager {
   #localCertificateRoute(): Route {
     return {
       method: 'POST',
-      path: '/_enxame/local-certificate',
+      path: localCertificate,
       handler: async (request, response) => {
         const body = (await request.json()) as { requestPem?: unknown } | undefined;
         if (typeof body?.requestPem !== 'string') {
@@ -364,9 +383,35 @@ export class Manager {
             'invalid requestPem: must be a certificate request in PEM form',
           );
         }
+        // An old picture may hold a root that nobody trusts any more.
+        await this.#leaders.current();
         response.json(200, await this.#membership.issueLocal(body.requestPem));
       },
     };
+  }
+
+  #localUnlockKeyRoute(): Route {
+    return {
+      method: 'GET',
+      path: localUnlockKey,
+      handler: async (_request, response) => {
+        response.json(200, { unlockKey: this.#keys.unlockKey ?? '' });
+      },
+    };
+  }
+}
+
+/** Undefined where it is sealed with another key than this manager's own ones. */
+function openedIdentity(
+  stored: StoredIdentity | undefined,
+  unlockKey: string | undefined,
+): NodeIdentity | undefined {
+  if (stored?.kind !== 'sealed') return stored?.identity;
+  try {
+    return unlockKey === undefined ? undefined : stored.open(unlockKey);
+  } catch (error) {
+    if (isEnxameError(error) && error.code === 'unauthorized') return undefined;
+    throw error;
   }
 }
 

@@ -60,6 +60,10 @@ export const managerOfNode = '/_enxame/manager';
 /** On a node's engine port: where a new leader tells that it leads. */
 export const leaderOfNode = '/_enxame/leader';
 
+/** On a manager's private socket, for the agent beside it: a certificate, and what the node's key is sealed with. */
+export const localCertificate = '/_enxame/local-certificate';
+export const localUnlockKey = '/_enxame/local-unlock-key';
+
 /** What a manager process that could not go on says of why. Beside its socket; gone when a manager has started. */
 export interface ManagerFailure {
   code: ErrorCode;

@@ -16,6 +16,7 @@ import {
 } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { verifyNodeCertificate, type CertificateFacts } from './node-certificate.js';
+import { parseUnlockKey } from './unlock-key.js';
 
 export interface NodeIdentity extends CertificateFacts {
   keyPem: string;
@@ -24,13 +25,21 @@ export interface NodeIdentity extends CertificateFacts {
 }
 
 const identityFile = 'certificates/node-identity.pem';
+const sealedKeyBegin = '-----BEGIN ENCRYPTED PRIVATE KEY-----';
 const pendingKeyFile = 'certificates/pending-key.pem';
+
+type Pems = Pick<NodeIdentity, 'keyPem' | 'certificatePem' | 'rootCertificatePem'>;
+
+export type StoredIdentity =
+  | { kind: 'open'; facts: CertificateFacts; identity: NodeIdentity }
+  /** `open` refuses another key than it was sealed with, with `unauthorized`. */
+  | { kind: 'sealed'; facts: CertificateFacts; open(unlockKey: string): NodeIdentity };
 
 /**
  * Reads the node's identity. Undefined when the node has none yet; `data-damaged` when the file is there but is not
  * a whole identity. An expired certificate is returned: its holder has to renew or join again, and must be told.
  */
-export function readNodeIdentity(stateDir: string): NodeIdentity | undefined {
+export function readStoredIdentity(stateDir: string): StoredIdentity | undefined {
   const file = join(stateDir, identityFile);
   const text = readIfPresent(file);
   if (text === undefined) return undefined;
@@ -40,35 +49,74 @@ export function readNodeIdentity(stateDir: string): NodeIdentity | undefined {
   if (!keyPem || !rootCertificatePem || certificates.length === 0) {
     throw new EnxameError('data-damaged', `${file}: expected a key and two certificates`);
   }
-  return identityFrom({ keyPem, certificatePem: certificates.join(''), rootCertificatePem }, file);
+  const pems = { keyPem, certificatePem: certificates.join(''), rootCertificatePem };
+  if (keyPem.startsWith(sealedKeyBegin)) {
+    const facts = factsOf(pems, file);
+    return {
+      kind: 'sealed',
+      facts,
+      open: (unlockKey) => identityFrom({ ...pems, keyPem: unsealed(keyPem, unlockKey, file) }, file),
+    };
+  }
+  const identity = identityFrom(pems, file);
+  return { kind: 'open', facts: identity, identity };
 }
 
-function identityFrom(
-  pems: { keyPem: string; certificatePem: string; rootCertificatePem: string },
-  where: string,
-): NodeIdentity {
+/** As `readStoredIdentity`, for a node whose key is not sealed: `failed-precondition` where it is. */
+export function readNodeIdentity(stateDir: string): NodeIdentity | undefined {
+  const stored = readStoredIdentity(stateDir);
+  if (stored?.kind !== 'sealed') return stored?.identity;
+  throw new EnxameError('failed-precondition', `${join(stateDir, identityFile)}: its key is sealed`);
+}
+
+function factsOf(pems: Omit<Pems, 'keyPem'>, where: string): CertificateFacts {
   try {
-    const certificate = new X509Certificate(pems.certificatePem);
-    if (!certificate.checkPrivateKey(createPrivateKey(pems.keyPem))) {
-      throw new EnxameError('data-damaged', 'the key does not fit the certificate');
-    }
     // Validity is judged at its beginning: an expired identity is still an identity.
-    const facts = verifyNodeCertificate({ ...pems, nowMs: Date.parse(certificate.validFrom) });
-    return { ...pems, ...facts };
+    const nowMs = Date.parse(new X509Certificate(pems.certificatePem).validFrom);
+    return verifyNodeCertificate({ ...pems, nowMs });
   } catch (error) {
     throw new EnxameError('data-damaged', `${where}: not a node identity`, { cause: error });
   }
 }
 
-/** Writes the identity, 0600, atomically. The pending key is done with. */
-export function writeNodeIdentity(
-  stateDir: string,
-  pems: { keyPem: string; certificatePem: string; rootCertificatePem: string },
-): NodeIdentity {
+function identityFrom(pems: Pems, where: string): NodeIdentity {
+  const facts = factsOf(pems, where);
+  try {
+    const certificate = new X509Certificate(pems.certificatePem);
+    const { keyPem, certificatePem, rootCertificatePem } = pems;
+    const fits = certificate.checkPrivateKey(createPrivateKey(keyPem));
+    if (fits) return { keyPem, certificatePem, rootCertificatePem, ...facts };
+  } catch (error) {
+    throw new EnxameError('data-damaged', `${where}: not a node identity`, { cause: error });
+  }
+  throw new EnxameError(
+    'data-damaged',
+    `${where}: not a node identity: the key does not fit the certificate`,
+  );
+}
+
+/** PKCS#8 as any tool reads it. The passphrase has 256 random bits: how fast it can be tried is no matter. */
+function sealed(keyPem: string, unlockKey: string): string {
+  const cipher = { cipher: 'aes-256-cbc', passphrase: parseUnlockKey(unlockKey) };
+  return createPrivateKey(keyPem).export({ type: 'pkcs8', format: 'pem', ...cipher }) as string;
+}
+
+function unsealed(keyPem: string, unlockKey: string, where: string): string {
+  try {
+    const key = createPrivateKey({ key: keyPem, passphrase: parseUnlockKey(unlockKey) });
+    return key.export({ type: 'pkcs8', format: 'pem' }) as string;
+  } catch (cause) {
+    throw new EnxameError('unauthorized', `${where}: the key is sealed with another unlock key`, { cause });
+  }
+}
+
+/** Writes the identity, 0600, atomically; its key sealed where there is an unlock key. The pending key is done with. */
+export function writeNodeIdentity(stateDir: string, pems: Pems, unlockKey?: string): NodeIdentity {
   const file = join(stateDir, identityFile);
   const identity = identityFrom(pems, 'the issued certificate');
   const ended = (pem: string): string => (pem.endsWith('\n') ? pem : `${pem}\n`);
-  writeAtomically(file, ended(pems.keyPem) + ended(pems.certificatePem) + ended(pems.rootCertificatePem));
+  const keyPem = unlockKey === undefined ? pems.keyPem : sealed(pems.keyPem, unlockKey);
+  writeAtomically(file, ended(keyPem) + ended(pems.certificatePem) + ended(pems.rootCertificatePem));
   rmSync(join(stateDir, pendingKeyFile), { force: true });
   return identity;
 }

@@ -4,6 +4,8 @@ export {
   type NodeIdentity,
   readNodeIdentity,
   readPendingKey,
+  readStoredIdentity,
+  type StoredIdentity,
   writeNodeIdentity,
   writePendingKey,
 } from './identity-files.js';

@@ -1,18 +1,27 @@
 /** How the node comes by its certificate, once, and by the next one before it ends. */
-import { describeError, EnxameError, isEnxameError, type HeldTls, type NodeConfig } from '#libs/model';
+import {
+  describeError,
+  EnxameError,
+  isEnxameError,
+  localCertificate,
+  localUnlockKey,
+  type HeldTls,
+  type NodeConfig,
+} from '#libs/model';
 import {
   createCertificateRequest,
   hasIssuer,
   heldTls,
   managerServerName,
   parseJoinToken,
-  readNodeIdentity,
   readPendingKey,
+  readStoredIdentity,
   RenewalTimer,
   verifyRootCertificate,
   writeNodeIdentity,
   writePendingKey,
   type NodeIdentity,
+  type StoredIdentity,
 } from '#libs/pki';
 import { ca, callUnary, createRpcClient, type ClientTls } from '#libs/rpc';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -46,13 +55,22 @@ export function mutualTls(identity: NodeIdentity): Extract<ClientTls, { kind: 'm
   return { kind: 'mutual', keyPem, certificatePem, rootCertificatePem, serverName: managerServerName };
 }
 
+/** With what its key is sealed on disk. */
+export interface ObtainedIdentity extends NodeIdentity {
+  unlockKey?: string;
+}
+
 /**
  * The identity on disk, or a new one: from the manager beside this agent where the node makes the cluster, by join
  * token elsewhere. Tries until it has one, or the signal aborts; what trying again cannot heal rejects.
  */
-export async function obtainIdentity(options: IdentityOptions, signal: AbortSignal): Promise<NodeIdentity> {
+export async function obtainIdentity(
+  options: IdentityOptions,
+  signal: AbortSignal,
+): Promise<ObtainedIdentity> {
   const { config, log } = options;
-  const present = readNodeIdentity(config.stateDir);
+  const stored = readStoredIdentity(config.stateDir);
+  const present = stored?.kind === 'sealed' ? await unsealed(options, stored, signal) : stored?.identity;
   if (present && present.notAfterMs > options.nowMs()) return present;
   if (present) {
     log('error', 'the certificate of this node has expired; joining again as a new node', {
@@ -88,6 +106,61 @@ export async function obtainIdentity(options: IdentityOptions, signal: AbortSign
   }
 }
 
+/**
+ * The manager beside this agent has been unlocked, once it answers, and knows the key. Where the key was changed just
+ * before both went down, the file may be sealed with the one of before: then the manager signs another certificate.
+ */
+async function unsealed(
+  { config, fraction, log }: IdentityOptions,
+  stored: Extract<StoredIdentity, { kind: 'sealed' }>,
+  signal: AbortSignal,
+): Promise<ObtainedIdentity> {
+  const backoff = new Backoff({ ...localBackoff, fraction });
+  for (;;) {
+    signal.throwIfAborted();
+    try {
+      const unlockKey = await askUnlockKey(config);
+      const identity = unlockKey === undefined ? undefined : openWith(stored, unlockKey);
+      if (identity !== undefined) return { ...identity, ...(unlockKey === undefined ? {} : { unlockKey }) };
+      const { keyPem, requestPem } = await createCertificateRequest();
+      const issued = await askOwnManager(config, requestPem);
+      const written = writeNodeIdentity(config.stateDir, { keyPem, ...issued }, unlockKey);
+      return { ...written, ...(unlockKey === undefined ? {} : { unlockKey }) };
+    } catch (error) {
+      log('debug', 'the key of this node is sealed, and its manager does not answer', {
+        reason: describeError(error),
+      });
+      await sleep(backoff.next(), undefined, { signal });
+    }
+  }
+}
+
+function openWith(
+  stored: Extract<StoredIdentity, { kind: 'sealed' }>,
+  unlockKey: string,
+): NodeIdentity | undefined {
+  try {
+    return stored.open(unlockKey);
+  } catch (error) {
+    if (isEnxameError(error) && error.code === 'unauthorized') return undefined;
+    throw error;
+  }
+}
+
+/** Undefined while managers do not lock themselves. */
+async function askUnlockKey({ managerSocket }: NodeConfig): Promise<string | undefined> {
+  const { status, body } = await callManager(managerSocket, {
+    method: 'GET',
+    path: localUnlockKey,
+    waitMs: callTimeoutMs,
+  });
+  const { unlockKey } = (body ?? {}) as { unlockKey?: string };
+  if (status >= 300 || unlockKey === undefined) {
+    throw new EnxameError('unavailable', `the manager answered ${status} without its unlock key`);
+  }
+  return unlockKey || undefined;
+}
+
 /** The token of long ago may have been rotated since: the user has a newer one. */
 function expiredFor({ notAfterMs }: NodeIdentity, cause: EnxameError): EnxameError {
   const at = new Date(notAfterMs).toISOString();
@@ -112,7 +185,7 @@ interface IssuedPems {
 async function askOwnManager(config: NodeConfig, requestPem: string): Promise<IssuedPems> {
   const { status, body } = await callManager(config.managerSocket, {
     method: 'POST',
-    path: '/_enxame/local-certificate',
+    path: localCertificate,
     body: { requestPem },
     waitMs: callTimeoutMs,
   });
@@ -184,11 +257,19 @@ export class IdentityKeeper {
   #attempts = 0;
   /** As the leader told last. */
   #wanted: HeldTls | undefined;
+  /** What the key is sealed with on disk. */
+  #unlockKey: string | undefined;
   #stopped = false;
 
-  constructor(options: IdentityOptions, identity: NodeIdentity, onRenewed: (identity: NodeIdentity) => void) {
+  constructor(
+    options: IdentityOptions,
+    obtained: ObtainedIdentity,
+    onRenewed: (identity: NodeIdentity) => void,
+  ) {
     this.#options = options;
+    const { unlockKey, ...identity } = obtained;
     this.#identity = identity;
+    this.#unlockKey = unlockKey;
     this.#onRenewed = onRenewed;
     this.#backoff = new Backoff({ ...renewalBackoff, fraction: options.fraction });
     const { renewalLookIntervalMs: lookIntervalMs } = options;
@@ -239,12 +320,27 @@ export class IdentityKeeper {
     void this.renewNow();
   }
 
-  #trust(rootCertificatePem: string): void {
+  /** With what the key is to be sealed on disk; a key that has lain there open is not kept. */
+  seal(unlockKey: string | undefined): void {
+    if (unlockKey === this.#unlockKey) return;
+    const layOpen = this.#unlockKey === undefined;
+    this.#unlockKey = unlockKey;
     const { config, log } = this.#options;
+    try {
+      writeNodeIdentity(config.stateDir, this.#identity, unlockKey);
+      if (layOpen) void this.renewNow();
+    } catch (error) {
+      log('warn', "this node's key cannot be written as the cluster wants it; trying again", { error });
+      this.#tryAgain();
+    }
+  }
+
+  #trust(rootCertificatePem: string): void {
+    const { log } = this.#options;
     const { keyPem, certificatePem } = this.#identity;
     if (this.#identity.rootCertificatePem === rootCertificatePem) return;
     try {
-      this.#identity = writeNodeIdentity(config.stateDir, { keyPem, certificatePem, rootCertificatePem });
+      this.#keep({ keyPem, certificatePem, rootCertificatePem });
       log('info', "the cluster's root was replaced; the old one is not trusted any more");
       this.#onRenewed(this.#identity);
     } catch (error) {
@@ -266,8 +362,12 @@ export class IdentityKeeper {
     return wanted === undefined || (hasIssuer(held, wanted) && held.trustRootPem === wanted.trustRootPem);
   }
 
+  #keep(pems: { keyPem: string; certificatePem: string; rootCertificatePem: string }): void {
+    this.#identity = writeNodeIdentity(this.#options.config.stateDir, pems, this.#unlockKey);
+  }
+
   async #renew(): Promise<void> {
-    const { config, log } = this.#options;
+    const { log } = this.#options;
     try {
       const { keyPem, requestPem } = await createCertificateRequest();
       const target = managerInTurn(this.#options, this.#attempts++);
@@ -280,7 +380,7 @@ export class IdentityKeeper {
       );
       const { certificatePem, rootCertificatePem } = issued;
       if (this.#stopped) return;
-      this.#identity = writeNodeIdentity(config.stateDir, { keyPem, certificatePem, rootCertificatePem });
+      this.#keep({ keyPem, certificatePem, rootCertificatePem });
       this.#onRenewed(this.#identity);
       if (this.#isAsWanted()) {
         this.#backoff.reset();

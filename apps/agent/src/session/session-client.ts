@@ -51,6 +51,8 @@ export interface NodeStanding {
   managersChanged: boolean;
   /** What it is to hold; absent where it may keep what it has. */
   wantedTls?: HeldTls;
+  /** What its key is to be sealed with on disk, empty for nothing; absent where it is to stay as it is. */
+  unlockKey?: string;
 }
 
 type Stream = ClientDuplexStream<session.AgentMessage, session.LeaderMessage>;
@@ -289,8 +291,13 @@ export class SessionClient {
         case 'standing': {
           const managersChanged = this.#options.managers.replace(body.standing.managers);
           const role = body.standing.role === 'manager' ? 'manager' : 'worker';
-          const { wantedTls } = body.standing;
-          this.#options.onStanding({ role, managersChanged, ...(wantedTls ? { wantedTls } : {}) });
+          const { wantedTls, unlockKey } = body.standing;
+          this.#options.onStanding({
+            role,
+            managersChanged,
+            ...(wantedTls ? { wantedTls } : {}),
+            ...(unlockKey === undefined ? {} : { unlockKey }),
+          });
           break;
         }
         case 'redirect':

@@ -3,7 +3,7 @@
  * the manager process for as long as the node's certificate says manager.
  */
 import { describeError, managerLockedFile, type NodeConfig, type NodeId } from '#libs/model';
-import { readNodeIdentity, storageKeysFile, type NodeIdentity, type NodeRole } from '#libs/pki';
+import { readStoredIdentity, storageKeysFile, type NodeIdentity, type NodeRole } from '#libs/pki';
 import { existsSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -11,7 +11,7 @@ import { productVersion } from '../engine/system/product.js';
 import type { EngineIdentity } from '../engine/front-door/peer.js';
 import type { NodeStatus } from '../engine/system/node-status.js';
 import { describeNode } from '../node/description.js';
-import { IdentityKeeper, obtainIdentity } from '../node/identity.js';
+import { IdentityKeeper, obtainIdentity, type ObtainedIdentity } from '../node/identity.js';
 import type { ManagerProcess } from '../node/manager-process.js';
 import { ClusterLink, type ClusterLinkOptions } from '../session/cluster-link.js';
 import type { NodeStanding } from '../session/session-client.js';
@@ -94,7 +94,7 @@ export class ClusterMember {
         ...common,
         state: 'locked',
         role: 'manager',
-        ...(identity ? { nodeId: identity.nodeId } : {}),
+        nodeId: identity?.nodeId ?? readStoredIdentity(config.stateDir)?.facts.identity.nodeId ?? '',
       };
     }
     if (identity) return { ...common, state: 'active', nodeId: identity.nodeId, role: identity.role };
@@ -127,7 +127,7 @@ export class ClusterMember {
     };
   }
 
-  async #enter(identity: NodeIdentity): Promise<void> {
+  async #enter(identity: ObtainedIdentity): Promise<void> {
     const { config, log } = this.#options;
     const keeper = new IdentityKeeper(this.#identityOptions(), identity, (renewed) => {
       this.#useIdentity(renewed).catch((error: unknown) =>
@@ -160,10 +160,11 @@ export class ClusterMember {
     });
   }
 
-  #stand({ role, managersChanged, wantedTls }: NodeStanding): void {
+  #stand({ role, managersChanged, wantedTls, unlockKey }: NodeStanding): void {
     const { managers, log } = this.#options;
     if (managersChanged) this.#options.keepManagers(managers.peers);
     if (!this.#keeper) return;
+    if (unlockKey !== undefined) this.#keeper.seal(unlockKey || undefined);
     if (this.#keeper.identity.identity.role !== role) {
       log('info', 'the role of this node has changed; asking for its certificate', { role });
       void this.#keeper.renewNow();
@@ -183,7 +184,7 @@ export class ClusterMember {
     // A node that has an identity is part of a cluster: its manager joins that one, and never makes another.
     const remoteAddresses = managers.addresses();
     const membership =
-      readNodeIdentity(config.stateDir) === undefined
+      readStoredIdentity(config.stateDir) === undefined
         ? config.membership
         : ({ kind: 'join', token: '', remoteAddresses } as const);
     manager.start({ ...config, membership });
@@ -211,8 +212,8 @@ export class ClusterMember {
   /** By its certificate once it has one; before, a node that is to make the cluster does. */
   #begunAsManager(): boolean {
     const { config } = this.#options;
-    const identity = readNodeIdentity(config.stateDir);
-    return identity ? identity.identity.role === 'manager' : config.membership.kind === 'init';
+    const stored = readStoredIdentity(config.stateDir);
+    return stored ? stored.facts.identity.role === 'manager' : config.membership.kind === 'init';
   }
 }
 

@@ -58,7 +58,8 @@ export async function restore(file: string, { stateDir }: { stateDir: string }):
     identity: { nodeId: head.nodeId, clusterId: cluster.id, role: 'manager' },
     nowMs: Date.now(),
   });
-  writeNodeIdentity(stateDir, { keyPem, certificatePem, rootCertificatePem: cluster.rootCa.certificatePem });
+  const rootCertificatePem = cluster.rootCa.certificatePem;
+  writeNodeIdentity(stateDir, { keyPem, certificatePem, rootCertificatePem }, cluster.unlockKey || undefined);
   const swarm = {
     membership: { kind: 'join', token: '', remoteAddresses: [] },
     address: config.address,

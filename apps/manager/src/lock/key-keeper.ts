@@ -29,6 +29,11 @@ export class KeyKeeper {
     this.#unlockKey = options.opened.unlockKey;
   }
 
+  /** What the storage keys are sealed with. */
+  get unlockKey(): string | undefined {
+    return this.#unlockKey;
+  }
+
   async start(): Promise<void> {
     const { store, raft } = this.#options;
     const inUse = new Set(await raft.keyIdsInUse());

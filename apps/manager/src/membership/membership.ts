@@ -85,17 +85,31 @@ export class Membership {
   /** Called where this manager leads, before anything is served: the first leader of all makes the cluster. */
   async lead(): Promise<void> {
     if (!this.#options.store.view().cluster) await this.#bootstrap();
-    const { cluster, nodes } = this.#options.store.view();
+    const { cluster } = this.#options.store.view();
     if (!cluster) throw new EnxameError('failed-precondition', 'the store holds no cluster');
-    const own = [...nodes.all()].find((node) => node.manager?.raftId === this.#options.raftId);
-    if (!own) {
-      throw new EnxameError(
-        'failed-precondition',
-        `no node of the cluster has Raft id ${this.#options.raftId}`,
-      );
-    }
-    this.#identity = { nodeId: own.id, clusterId: cluster.id, role: 'manager' };
+    this.#identity = { nodeId: this.#ownNode().id, clusterId: cluster.id, role: 'manager' };
     await this.#own.ensure();
+  }
+
+  /**
+   * Where nothing opens what is on disk: this manager's own log names its node and holds the key to sign for it.
+   * `failed-precondition` where it does not, yet.
+   */
+  async certify(): Promise<void> {
+    const { id } = this.#cluster();
+    this.#identity = { nodeId: this.#ownNode().id, clusterId: id, role: 'manager' };
+    await this.#own.ensure();
+  }
+
+  get isCertified(): boolean {
+    return this.#own.isThere;
+  }
+
+  #ownNode(): Readonly<Node> {
+    const { store, raftId } = this.#options;
+    const own = [...store.view().nodes.all()].find(({ manager }) => manager?.raftId === raftId);
+    if (own) return own;
+    throw new EnxameError('failed-precondition', `no node of the cluster has Raft id ${raftId}`);
   }
 
   stop(): void {

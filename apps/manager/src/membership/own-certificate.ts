@@ -82,6 +82,10 @@ export class OwnCertificate {
     clearTimeout(this.#retry);
   }
 
+  get isThere(): boolean {
+    return this.#tls !== undefined;
+  }
+
   tls(): ServerTls {
     if (!this.#tls) throw new EnxameError('unavailable', 'the manager is starting');
     return this.#tls;

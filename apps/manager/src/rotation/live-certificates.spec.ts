@@ -5,12 +5,16 @@ import {
   hasIssuer,
   heldTls,
   makeJoinToken,
+  makeUnlockKey,
   parseJoinToken,
+  readStoredIdentity,
+  type StoredIdentity,
   wantedTls,
   writeNodeIdentity,
 } from '#libs/pki';
 import { expect } from 'chai';
 import { randomBytes } from 'node:crypto';
+import { readFileSync } from 'node:fs';
 import { obtainIdentity } from '../../../agent/src/node/identity.js';
 import { LiveCluster, until, type LiveAgent } from './live-cluster.js';
 import { requestedRoot } from './requested-root.js';
@@ -143,6 +147,38 @@ describe('certificates of a running cluster', function () {
     await until('the end of the rotation', over);
     await until('the trust of all', () => allAsWanted([first, second, again]));
     unbroken([first, second]);
+  });
+
+  it("have keys that are sealed on a manager's disk while managers lock themselves, and only there", async () => {
+    const unlockKey = makeUnlockKey(randomBytes(32));
+    const lay = readFileSync(`${live.folder}/second/certificates/node-identity.pem`, 'utf8');
+    await patch({ unlockKey });
+    const text = (): string => readFileSync(`${live.folder}/second/certificates/node-identity.pem`, 'utf8');
+    // A key that lay there in the open is not the one that is kept.
+    await until('another key, sealed', () => second.renewals === 1 && text().includes('ENCRYPTED'));
+    expect(text()).to.not.contain('BEGIN PRIVATE KEY');
+    expect(second.keeper.identity.keyPem).to.not.equal(/-----BEGIN PRIVATE[^]+?KEY-----\n/.exec(lay)?.[0]);
+    const sealed = (): StoredIdentity & { kind: 'sealed' } => {
+      const stored = readStoredIdentity(`${live.folder}/second`);
+      if (stored?.kind !== 'sealed') throw new Error('it lies open');
+      return stored;
+    };
+    expect(sealed().open(unlockKey)).to.deep.equal(second.keeper.identity);
+    expect(sealed().facts.identity).to.deep.equal(second.keeper.identity.identity);
+    expect(() => sealed().open(makeUnlockKey(randomBytes(32)))).to.throw('sealed with another unlock key');
+    expect(live.identityOnDisk('worker')).to.deep.equal(worker.keeper.identity);
+    const another = makeUnlockKey(randomBytes(32));
+    await patch({ unlockKey: another });
+    await until('sealed with another', () => {
+      try {
+        return sealed().open(another).keyPem === second.keeper.identity.keyPem;
+      } catch {
+        return false;
+      }
+    });
+    await patch({ unlockKey: '' });
+    await until('open again', () => !text().includes('ENCRYPTED'));
+    unbroken(agents());
   });
 
   it('are renewed in time by agents and managers, with every session unbroken', async () => {

@@ -60,7 +60,10 @@ export class LiveAgent {
       statuses: () => [],
       images: () => [],
       onAssignment: () => undefined,
-      onStanding: ({ wantedTls }) => wantedTls && this.keeper.follow(wantedTls),
+      onStanding: ({ wantedTls, unlockKey }) => {
+        if (unlockKey !== undefined) this.keeper.seal(unlockKey || undefined);
+        if (wantedTls !== undefined) this.keeper.follow(wantedTls);
+      },
       onUnknownTasks: () => undefined,
       onConnection: (connected) => (connected ? this.begun++ : this.ended++),
       nowMs: () => options.nowMs(),

@@ -24,7 +24,7 @@ import { Dispatcher, type Feed } from './dispatcher.js';
 import { ImageLocations } from './image-locations.js';
 import { missedPeriodsMax, planNodeStates, type NodeObservation } from './node-states.js';
 import { protocolError, SessionStream, type AgentBody } from './session-stream.js';
-import { commonStanding, type CommonStanding } from './standing.js';
+import { commonStanding, unlockKeyFor, type CommonStanding } from './standing.js';
 import { StatusWriter } from './status-writer.js';
 import { decodeDescription, decodeEvent, decodeReport, decodeSample, decodeTls } from './wire.js';
 
@@ -323,10 +323,16 @@ export class SessionServer {
     const role = roleOf(node);
     const { managers, managersText, wanted, wantedText } = common;
     const isToHold = wanted !== undefined && !common.isToWait(node);
-    const text = `${role} ${isToHold ? wantedText : ''} ${managersText}`;
+    const unlockKey = unlockKeyFor(node, this.#options.store.view());
+    const text = `${role} ${isToHold ? wantedText : ''} ${String(unlockKey)} ${managersText}`;
     if (text === live.standing) return;
     live.standing = text;
-    const standing = { role, managers, ...(isToHold ? { wantedTls: wanted } : {}) };
+    const standing = {
+      role,
+      managers,
+      ...(unlockKey === undefined ? {} : { unlockKey }),
+      ...(isToHold ? { wantedTls: wanted } : {}),
+    };
     live.stream.send({ $case: 'standing', standing });
   }
 

@@ -37,3 +37,17 @@ export function commonStanding(view: ClusterView, connected: ReadonlySet<NodeId>
     wantedText: JSON.stringify(wanted),
   };
 }
+
+/**
+ * What a node seals its key with: empty for none, undefined where that is not to change now. A manager that has only
+ * begun may have to start again before it has the cluster's settings, and nobody would open its node's key.
+ */
+export function unlockKeyFor(
+  { manager, spec }: Pick<Node, 'manager' | 'spec'>,
+  { cluster }: Pick<ClusterView, 'cluster'>,
+): string | undefined {
+  // It is to come back as a worker, which nobody unlocks.
+  if (spec.Role === 'worker') return '';
+  const isVoter = manager?.reachability === 'reachable' || manager?.reachability === 'unreachable';
+  return isVoter ? (cluster?.unlockKey ?? '') : undefined;
+}

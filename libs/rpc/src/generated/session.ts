@@ -86,7 +86,14 @@ export interface Standing {
   role: string;
   managers: ManagerPeer[];
   /** What the node is to hold. Absent until its turn comes: not all of a large cluster renew at once. */
-  wantedTls?: HeldTls | undefined;
+  wantedTls?:
+    | HeldTls
+    | undefined;
+  /**
+   * What the node's key is sealed with on disk: a manager's, while managers lock themselves. Empty: it lies open.
+   * Absent: as it is.
+   */
+  unlockKey?: string | undefined;
 }
 
 /** The answer of a manager that does not lead; it ends the session after it. */
@@ -807,7 +814,7 @@ export const Registered: MessageFns<Registered> = {
 };
 
 function createBaseStanding(): Standing {
-  return { role: "", managers: [], wantedTls: undefined };
+  return { role: "", managers: [], wantedTls: undefined, unlockKey: undefined };
 }
 
 export const Standing: MessageFns<Standing> = {
@@ -820,6 +827,9 @@ export const Standing: MessageFns<Standing> = {
     }
     if (message.wantedTls !== undefined) {
       HeldTls.encode(message.wantedTls, writer.uint32(26).fork()).join();
+    }
+    if (message.unlockKey !== undefined) {
+      writer.uint32(34).string(message.unlockKey);
     }
     return writer;
   },
@@ -861,6 +871,14 @@ export const Standing: MessageFns<Standing> = {
             message.wantedTls = HeldTls.decode(reader, reader.uint32());
             continue;
           }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.unlockKey = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -883,6 +901,7 @@ export const Standing: MessageFns<Standing> = {
     message.wantedTls = (object.wantedTls !== undefined && object.wantedTls !== null)
       ? HeldTls.fromPartial(object.wantedTls)
       : undefined;
+    message.unlockKey = object.unlockKey ?? undefined;
     return message;
   },
 };
