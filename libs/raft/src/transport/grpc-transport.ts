@@ -38,7 +38,7 @@ export const defaultTransportLimits: TransportLimits = {
   messageBytesMax: 80 * 1024 * 1024,
   helloTimeoutMs: 5_000,
   retireMs: 5_000,
-  newsDelayMs: 5,
+  newsDelayMs: 10,
   askedLatelyMs: 1_000,
   snapshotPieceBytesMax: 512 * 1024,
   chunkBytesMax: 64 * 1024 * 1024,

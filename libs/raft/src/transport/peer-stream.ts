@@ -39,6 +39,8 @@ export class PeerStream implements MessageReceiver {
   private hasEnded = false;
   private isFlushScheduled = false;
   private newsTimer: NodeJS.Timeout | undefined;
+  /** When the oldest news that waits came. */
+  private newsSinceMs: number | undefined;
   private askedAtMs = Number.NEGATIVE_INFINITY;
   private mustDrain = false;
   private stream: MessageStream | undefined;
@@ -96,14 +98,13 @@ export class PeerStream implements MessageReceiver {
     }
     if (this.isFlushScheduled || this.mustDrain) return;
     if (this.mayWait(message)) {
-      this.newsTimer ??= setTimeout(() => {
-        this.newsTimer = undefined;
-        this.flush();
-      }, this.limits.newsDelayMs);
+      this.newsSinceMs ??= performance.now();
+      this.newsTimer ??= setTimeout(() => this.sendNews(), this.limits.newsDelayMs);
       return;
     }
     this.isFlushScheduled = true;
-    setImmediate(() => {
+    // Not at the end of the turn: that is one more look at every socket before the entries leave.
+    process.nextTick(() => {
       this.isFlushScheduled = false;
       this.flush();
     });
@@ -140,7 +141,17 @@ export class PeerStream implements MessageReceiver {
     this.stream?.end();
   }
 
+  /** News that has found company since the timer was set is gone; what has come after it waits its own time. */
+  private sendNews(): void {
+    this.newsTimer = undefined;
+    if (this.newsSinceMs === undefined) return;
+    const leftMs = this.newsSinceMs + this.limits.newsDelayMs - performance.now();
+    if (leftMs > 1) this.newsTimer = setTimeout(() => this.sendNews(), leftMs);
+    else this.flush();
+  }
+
   private flush(): void {
+    this.newsSinceMs = undefined;
     while (!this.mustDrain && !this.hasEnded) {
       const envelope = this.outbox.take();
       if (envelope === undefined) return;
