@@ -444,8 +444,7 @@ export class Container {
       this.#networkHold.release();
       await this.#roots.idle();
       await this.#cgroups.remove();
-      await this.#kept.settled();
-      await this.#world.disk.remove(this.id);
+      await this.#kept.leave(() => this.#world.disk.remove(this.id));
       this.#removed = true;
       this.#attaches.refuse(isGone(this.id));
       this.#settle({
@@ -574,7 +573,7 @@ export class Container {
     try {
       await this.#kept.save();
     } catch (error) {
-      this.#world.log(error, `record the state of container ${this.id}`);
+      if (!this.#kept.isLeaving) this.#world.log(error, `record the state of container ${this.id}`);
     }
   }
 

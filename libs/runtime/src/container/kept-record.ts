@@ -7,6 +7,7 @@ export class KeptRecord {
   #writing: Promise<void> = Promise.resolve();
   /** A write that waits for the one before it takes along what has changed meanwhile. */
   #waiting: Promise<void> | undefined;
+  #isLeaving = false;
 
   constructor(disk: Pick<ContainerDisk, 'save'>, record: ContainerRecord) {
     this.#disk = disk;
@@ -15,6 +16,11 @@ export class KeptRecord {
 
   get now(): ContainerRecord {
     return this.#record;
+  }
+
+  /** A write that fails now is no loss. */
+  get isLeaving(): boolean {
+    return this.#isLeaving;
   }
 
   /** In memory alone, until the next write. */
@@ -33,8 +39,20 @@ export class KeptRecord {
     // Its own caller hears of a failure.
     await this.#writing.catch(() => undefined);
     this.#waiting = undefined;
+    if (this.#isLeaving) return;
     this.#writing = this.#disk.save(this.#record);
     await this.#writing;
+  }
+
+  /** Calls `remove`, which takes it off the disk, without waiting for writes. When that fails, all is as before. */
+  async leave(remove: () => Promise<void>): Promise<void> {
+    this.#isLeaving = true;
+    try {
+      await remove();
+    } catch (error) {
+      this.#isLeaving = false;
+      throw error;
+    }
   }
 
   /** Nothing is being written any more. */
