@@ -135,7 +135,7 @@ export class World {
     const before = membersOf(this.membership.membership);
     this.membership = { index, membership };
     this.counts.membershipChanges++;
-    this.operator.changed(membership);
+    if (this.stage?.outcome !== 'playing') this.operator.changed(membership);
     const now = membersOf(membership);
     for (const id of before) if (!now.includes(id)) this.retireLater(id);
   }

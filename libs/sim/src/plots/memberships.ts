@@ -1,12 +1,17 @@
 /** Plots about changes of membership. */
-import type { MemberId, MembershipChange } from '#libs/raft';
+import type { MemberId, MembershipChange, Message } from '#libs/raft';
 import type { Plot } from './plot.js';
 
 /** The new voters have a majority of their own, and so have the old ones. */
 export const twoHalves: Plot = {
   story: 'in a joint phase the new voters are on one side of a cut, the old ones on the other',
   shows: ['new-majority-alone-while-joint'],
-  adapt: (options) => ({ ...options, members: 3, snapshotEntries: 1000 }),
+  adapt: ({ raft, ...options }) => ({
+    ...options,
+    members: 3,
+    snapshotEntries: 1000,
+    raft: { ...raft, electionTicks: 12 },
+  }),
   *play(stage) {
     const { world } = stage;
     const leader = yield* stage.settled();
@@ -18,7 +23,7 @@ export const twoHalves: Plot = {
     // So far nobody but the leader is to act on it.
     stage.separate([leader, knows], [lacks]);
     const index = stage.lastIndex(leader) + 1;
-    stage.take((from, to, message) => from === leader && to === knows && tellsOf(message, index));
+    stage.take((_, to, message) => to === knows && tellsOf(message, index));
     const changes: MembershipChange[] = [
       ...[knows, lacks].map((id) => ({ kind: 'remove', id }) as const),
       ...newcomers.map((id) => ({ kind: 'add-voter', id }) as const),
@@ -35,8 +40,9 @@ export const twoHalves: Plot = {
   },
 };
 
-function tellsOf(message: object, index: number): boolean {
-  return 'commit' in message && (message.commit as number) >= index;
+function tellsOf(message: Message, index: number): boolean {
+  if ('commit' in message) return message.commit >= index;
+  return 'committed' in message && (message.committed?.index ?? 0) >= index;
 }
 
 /** It knows that the voters are others now, and its state machine has yet to come there. */
