@@ -71,6 +71,37 @@ describe('raft: paper, figure 2, state', () => {
       send('m2', { kind: 'vote-response', term: 3, granted: true, committed }),
     ]);
   });
+
+  rule('commitIndex and lastApplied increase monotonically', (rules) => {
+    const member = new LoneCore({ term: 1, log: logOf(1, 1, 1) }, rules);
+    expect(member.receive('m2', append(1, [3, 1], [], 2)).at(-1)).to.deep.equal(
+      apply(entry(1, 1), entry(2, 1)),
+    );
+    expect(member.receive('m2', append(1, [3, 1], [], 1))).to.deep.equal([send('m2', took(1, 3))]);
+    member.receive('m2', { kind: 'heartbeat', term: 1, commit: 1, readSequence: 1 });
+    expect(member.state.commit).to.equal(2);
+  });
+
+  rule('nextIndex begins after the last log index and matchIndex at 0, with every election', (rules) => {
+    const member = new LoneCore({ term: 1, log: logOf(1, 1) }, rules);
+    const known = (): object[] => member.core.peers().map(({ id, match, next }) => ({ id, match, next }));
+    const begun = (next: number): object[] => ['m2', 'm3'].map((id) => ({ id, match: 0, next }));
+    expect(known()).to.deep.equal([]);
+    member.becomeLeader();
+    expect(known()).to.deep.equal(begun(3));
+    member.ack('m2', 3);
+    expect(known()).to.deep.equal([
+      { id: 'm2', match: 3, next: 4 },
+      { id: 'm3', match: 0, next: 3 },
+    ]);
+    // An older answer that comes late takes nothing back.
+    member.ack('m2', 1);
+    expect(known()[0]).to.deep.equal({ id: 'm2', match: 3, next: 4 });
+    member.receive('m3', append(member.term + 1, [0, 0]));
+    expect(known()).to.deep.equal([]);
+    member.becomeLeader();
+    expect(known()).to.deep.equal(begun(4));
+  });
 });
 
 describe('raft: paper, figure 2, AppendEntries receiver', () => {
