@@ -1,7 +1,10 @@
 /** The keys of a cluster, through the stock docker CLI: the log encrypted and locked; backup and restore. */
-import { readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { createHash } from 'node:crypto';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect } from 'chai';
+import { busyboxImage, loadBusybox } from './harness/busybox-image.js';
 import { enxameMain, eventually, run, TestCluster } from './harness/cluster.js';
 
 describe('keys of a cluster', function () {
@@ -37,6 +40,49 @@ describe('keys of a cluster', function () {
       .map((name) => join(raftDir, name));
     expect(files).to.not.deep.equal([]);
     for (const file of files) expect(readFileSync(file).includes(secretWord), file).to.equal(false);
+  });
+
+  it('gives a stack its secrets and configs, on no disk of any node in the clear', async () => {
+    await loadBusybox(cluster);
+    const word = 'hush-nobody-may-read-this';
+    const folder = mkdtempSync(join(tmpdir(), 'enxame-secret-'));
+    try {
+      writeFileSync(join(folder, 'pass'), word);
+      writeFileSync(join(folder, 'motd'), 'on {{.Node.Hostname}}\n');
+      writeFileSync(
+        join(folder, 'stack.yml'),
+        `
+version: "3.8"
+services:
+  reader:
+    image: ${busyboxImage}
+    command: ["sh", "-c", "cat /run/secrets/pass | sha256sum; cat /etc/motd; sleep 300"]
+    stop_grace_period: 1s
+    deploy: { mode: global }
+    secrets: [{ source: pass, uid: "1000", mode: 0400 }]
+    configs: [{ source: motd, target: /etc/motd }]
+secrets: { pass: { file: ./pass } }
+configs: { motd: { file: ./motd, template_driver: golang } }
+`,
+      );
+      await cluster.docker(['stack', 'deploy', '--detach=true', '-c', join(folder, 'stack.yml'), 'keys']);
+      await cluster.allRunning('keys_reader', 2);
+      const digest = createHash('sha256').update(word).digest('hex');
+      await eventually('what both nodes read', 10_000, async () => {
+        const logs = await cluster.docker(['service', 'logs', '--raw', 'keys_reader']);
+        return logs.split(digest).length === 3 && logs.includes('on node-1') && logs.includes('on node-2');
+      });
+      const refused = await cluster.tryDocker(['secret', 'rm', 'keys_pass']);
+      expect(refused.stderr).to.contain('is in use by the following service: keys_reader');
+      expect(await cluster.docker(['secret', 'inspect', 'keys_pass'])).to.not.contain(word);
+      const found = await run('grep', ['-rlF', word, cluster.stateDir, `/run/enxame/${cluster.name}`]);
+      expect(found.stdout).to.equal('');
+      await cluster.docker(['stack', 'rm', '--detach=true', 'keys']);
+      expect(await cluster.docker(['secret', 'ls', '-q'])).to.equal('');
+      expect(await cluster.docker(['config', 'ls', '-q'])).to.equal('');
+    } finally {
+      rmSync(folder, { recursive: true, force: true });
+    }
   });
 
   it('shows the log of a running manager to who has its keys', async () => {

@@ -3,7 +3,7 @@
  * carries a generation that only grows; a node refuses an older one and acknowledges the newest it has applied.
  */
 import type { TaskSpec } from './docker-spec.js';
-import type { NetworkId, NodeId, RevisionId, ServiceId, TaskId } from './ids.js';
+import type { ConfigId, NetworkId, NodeId, RevisionId, SecretId, ServiceId, TaskId } from './ids.js';
 import type { RegistryAuth, ServiceEndpoint, TaskNetwork, TaskStatus } from './objects.js';
 import type { DesiredState } from './task-state.js';
 
@@ -80,7 +80,25 @@ export interface SettingsItem {
   addressPools: string[];
 }
 
-export type AssignmentItem = TaskItem | RevisionItem | NetworkItem | PeerItem | BalanceItem | SettingsItem;
+/** What at least one task of this node gets as a file. It is kept in memory alone. */
+export interface PayloadItem {
+  kind: 'secret' | 'config';
+  id: SecretId | ConfigId;
+  name: string;
+  /** Base64. */
+  data: string;
+  /** Its placeholders are filled in for each task. */
+  isTemplate: boolean;
+}
+
+export type AssignmentItem =
+  | TaskItem
+  | RevisionItem
+  | NetworkItem
+  | PeerItem
+  | BalanceItem
+  | SettingsItem
+  | PayloadItem;
 export type AssignmentKind = AssignmentItem['kind'];
 
 export interface AssignmentDelta {

@@ -2,10 +2,12 @@
 import type { NetworkId, NodeId, RevisionId, ServiceId } from './ids.js';
 import type {
   Cluster,
+  Config,
   Network,
   Node,
   ObjectMeta,
   Revision,
+  Secret,
   Service,
   TableName,
   Tables,
@@ -77,8 +79,12 @@ export interface ClusterView {
   readonly revisions: TableView<Revision>;
   readonly tasks: TableView<Task>;
   readonly networks: TableView<Network>;
+  readonly secrets: TableView<Secret>;
+  readonly configs: TableView<Config>;
   serviceByName(name: string): Readonly<Service> | undefined;
   networkByName(name: string): Readonly<Network> | undefined;
+  secretByName(name: string): Readonly<Secret> | undefined;
+  configByName(name: string): Readonly<Config> | undefined;
   /** In ascending order of id; empty for an unknown id. */
   tasksOfService(id: ServiceId): readonly Readonly<Task>[];
   tasksOfNode(id: NodeId): readonly Readonly<Task>[];

@@ -57,8 +57,8 @@ export interface ContainerSpec {
   Healthcheck?: HealthConfig;
   Hosts?: string[];
   DNSConfig?: { Nameservers?: string[]; Search?: string[]; Options?: string[] };
-  Secrets?: unknown[];
-  Configs?: unknown[];
+  Secrets?: SecretReference[];
+  Configs?: ConfigReference[];
   OomScoreAdj?: number;
   Isolation?: string;
   Init?: boolean | null;
@@ -72,6 +72,36 @@ export interface Ulimit {
   Name: string;
   Soft: number;
   Hard: number;
+}
+
+/** Where a secret or config is to be in the container. */
+export interface FileTarget {
+  Name?: string;
+  UID?: string;
+  GID?: string;
+  Mode?: number;
+}
+
+export interface SecretReference {
+  SecretID?: string;
+  SecretName?: string;
+  File?: FileTarget;
+}
+
+export interface ConfigReference {
+  ConfigID?: string;
+  ConfigName?: string;
+  File?: FileTarget;
+}
+
+/** A secret or a config: the two differ in how they are shown and where they go, not in what they are. */
+export interface PayloadSpec {
+  Name: string;
+  Labels?: Record<string, string>;
+  /** Base64. */
+  Data?: string;
+  /** Placeholders of the data are filled in for each task. */
+  Templating?: { Name?: string; Options?: Record<string, string> };
 }
 
 export interface HealthConfig {

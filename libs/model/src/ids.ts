@@ -11,6 +11,8 @@ export type ServiceId = Branded<'ServiceId'>;
 export type RevisionId = Branded<'RevisionId'>;
 export type TaskId = Branded<'TaskId'>;
 export type NetworkId = Branded<'NetworkId'>;
+export type SecretId = Branded<'SecretId'>;
+export type ConfigId = Branded<'ConfigId'>;
 /** 64 lower-case hex digits. */
 export type ContainerId = Branded<'ContainerId'>;
 /** `sha256:` and 64 hex digits: the digest of the image's config, as Docker's image ID. */
@@ -18,7 +20,7 @@ export type ImageId = Branded<'ImageId'>;
 /** `sha256:` and 64 hex digits: the digest of any blob. */
 export type Digest = Branded<'Digest'>;
 
-export type ObjectId = ClusterId | NodeId | ServiceId | RevisionId | TaskId | NetworkId;
+export type ObjectId = ClusterId | NodeId | ServiceId | RevisionId | TaskId | NetworkId | SecretId | ConfigId;
 
 const objectIdLength = 25;
 const base36 = 36n;

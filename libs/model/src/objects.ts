@@ -2,8 +2,26 @@
  * The nouns of a cluster as the replicated store holds them. Every top-level field below `spec` has exactly one
  * writer, named beside it; that is what lets writers send patches of their own fields without locks.
  */
-import type { NetworkSpec, NodeSpec, PortConfig, ServiceSpec, SwarmSpec, TaskSpec } from './docker-spec.js';
-import type { ClusterId, ContainerId, NetworkId, NodeId, RevisionId, ServiceId, TaskId } from './ids.js';
+import type {
+  NetworkSpec,
+  NodeSpec,
+  PayloadSpec,
+  PortConfig,
+  ServiceSpec,
+  SwarmSpec,
+  TaskSpec,
+} from './docker-spec.js';
+import type {
+  ClusterId,
+  ConfigId,
+  ContainerId,
+  NetworkId,
+  NodeId,
+  RevisionId,
+  SecretId,
+  ServiceId,
+  TaskId,
+} from './ids.js';
 import type { DesiredState, TaskState } from './task-state.js';
 
 /** Written by the store when it applies a log entry. */
@@ -208,6 +226,19 @@ export interface Network extends ObjectMeta {
   blocks: Record<NodeId, string[]>;
 }
 
+/** What services hand to their tasks as files. Only labels ever change. */
+export interface Secret extends ObjectMeta {
+  id: SecretId;
+  /** Writer: user. */
+  spec: PayloadSpec;
+}
+
+export interface Config extends ObjectMeta {
+  id: ConfigId;
+  /** Writer: user. */
+  spec: PayloadSpec;
+}
+
 /** The replicated tables, by name. */
 export interface Tables {
   clusters: Cluster;
@@ -216,6 +247,8 @@ export interface Tables {
   revisions: Revision;
   tasks: Task;
   networks: Network;
+  secrets: Secret;
+  configs: Config;
 }
 
 export type TableName = keyof Tables;
@@ -226,4 +259,6 @@ export const tableNames = [
   'revisions',
   'tasks',
   'networks',
+  'secrets',
+  'configs',
 ] as const satisfies readonly TableName[];

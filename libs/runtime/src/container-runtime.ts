@@ -28,6 +28,7 @@ import type {
   ExecSession,
   LogLine,
   LogQuery,
+  RunOptions,
   RuntimeEvent,
   StopOptions,
 } from './port.js';
@@ -209,8 +210,8 @@ class ShimRuntime implements ContainerRuntime {
     return this.#node;
   }
 
-  run(id: ContainerId, options: { until?: Promise<unknown> } = {}): Promise<ContainerState> {
-    return this.#find(id).run(options.until);
+  run(id: ContainerId, options: RunOptions = {}): Promise<ContainerState> {
+    return this.#find(id).run(options);
   }
 
   stop(id: ContainerId, options: StopOptions = {}): Promise<ContainerExit> {

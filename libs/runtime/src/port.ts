@@ -349,6 +349,22 @@ export interface StopOptions {
   nodeGoesDown?: boolean;
 }
 
+/** A file that the container sees and no disk: it is handed over with the start and goes with the container. */
+export interface ContainerFile {
+  /** Absolute inside the container. */
+  path: string;
+  data: Buffer;
+  mode: number;
+  uid: number;
+  gid: number;
+}
+
+export interface RunOptions {
+  /** Its program begins once this has resolved (it must not reject); all else is made ready meanwhile. */
+  until?: Promise<unknown>;
+  files?: readonly ContainerFile[];
+}
+
 export interface ContainerRuntime {
   /** Connects to the launcher (starting it when needed) and adopts every container on disk. */
   start(): Promise<void>;
@@ -359,10 +375,9 @@ export interface ContainerRuntime {
   /** Writes the container to disk; nothing runs yet. `conflict` when the name is taken. */
   create(config: ContainerConfig): Promise<ContainerState>;
   /**
-   * Runs it. Rejects with the kernel step that failed; the container is then `exited` with code 127 or 126. With
-   * `until` its program begins once that has resolved (it must not reject); all else is made ready meanwhile.
+   * Runs it. Rejects with the kernel step that failed; the container is then `exited` with code 127 or 126.
    */
-  run(id: ContainerId, options?: { until?: Promise<unknown> }): Promise<ContainerState>;
+  run(id: ContainerId, options?: RunOptions): Promise<ContainerState>;
   /** Runs what restart policies want running; called once the node can serve it. */
   resume(): Promise<void>;
   /**

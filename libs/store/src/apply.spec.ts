@@ -32,6 +32,8 @@ function task(id: string, fields: Partial<Task> = {}): Change {
   };
 }
 
+const serviceIdOf = (id: string): ServiceId => id as ServiceId;
+
 function refused(run: () => unknown): { code: string; message: string } {
   try {
     run();
@@ -199,6 +201,43 @@ describe('store: applying a transaction', () => {
     const network = { id: 'n1' as NetworkId, spec: { Name: 'front' }, blocks: {} };
     const view = viewOf({ services, networks: [network] });
     expect(view.servicesOfNetwork('n1' as NetworkId).map((each) => each.id)).to.deep.equal(['s1', 's2']);
+  });
+
+  it('keeps secrets and configs that a service refers to, and their names unique', () => {
+    const payloads = (['secrets', 'configs'] as const).map(
+      (table): Change =>
+        ({ op: 'put', table, object: { id: 'p1' as never, spec: { Name: 'pass', Data: 'eA==' } } }) as Change,
+    );
+    const uses = service('s1', 'web');
+    if (uses.op === 'put' && uses.table === 'services') {
+      uses.object.spec.TaskTemplate.ContainerSpec = {
+        Image: 'x',
+        Secrets: [{ SecretID: 'p1', SecretName: 'pass' }],
+        Configs: [{ ConfigID: 'p1', ConfigName: 'pass' }],
+      };
+    }
+    const view = withChanges(viewOf({}), [...payloads, uses], at);
+    expect(view.secretByName('pass')?.id).to.equal('p1');
+    expect(view.configByName('pass')?.id).to.equal('p1');
+    const remove = (table: 'secrets' | 'configs'): Change => ({ op: 'delete', table, id: 'p1' }) as Change;
+    for (const [table, noun] of [
+      ['secrets', 'secret'],
+      ['configs', 'config'],
+    ] as const) {
+      expect(refused(() => withChanges(view, [remove(table)], at))).to.deep.equal({
+        code: 'invalid-argument',
+        message: `rpc error: code = InvalidArgument desc = ${noun} 'pass' is in use by the following service: web`,
+      });
+      const twin = { op: 'put', table, object: { id: 'p2', spec: { Name: 'pass' } } } as unknown as Change;
+      expect(refused(() => withChanges(view, [twin], at)).message).to.contain(`${noun} pass already exists`);
+    }
+    const without: Change = { op: 'delete', table: 'services', id: serviceIdOf('s1') };
+    const after = withChanges(view, [without, remove('secrets'), remove('configs')], at);
+    expect([after.secrets.size, after.configs.size, after.secretByName('pass')]).to.deep.equal([
+      0,
+      0,
+      undefined,
+    ]);
   });
 
   it('gives out objects that nobody can write', () => {

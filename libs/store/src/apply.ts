@@ -6,10 +6,12 @@ import {
   type AppliedChange,
   type Change,
   compareTaskStates,
+  type Config,
   EnxameError,
   type ErrorCode,
   type Network,
   type Node,
+  type Secret,
   type Service,
   type TableName,
   type Tables,
@@ -43,6 +45,8 @@ export const tableNouns = {
   revisions: 'revision',
   tasks: 'task',
   networks: 'network',
+  secrets: 'secret',
+  configs: 'config',
 } as const satisfies Record<TableName, string>;
 
 /**
@@ -123,7 +127,7 @@ function patch(
 function remove(writer: StateWriter, change: Change & { op: 'delete' }): AppliedChange | Refusal {
   const { table, id } = change;
   const before = writer.get(table, id);
-  const refusal = guard(table, id, before, change.ifVersion);
+  const refusal = guard(table, id, before, change.ifVersion) ?? inUse(writer, table, before);
   if (refusal !== undefined) return refusal;
   writer.delete(table, id);
   return { table, id, before } as AppliedChange;
@@ -140,6 +144,31 @@ function guard(
     return refuse('version-mismatch', 'update out of sequence');
   }
   return undefined;
+}
+
+/** What a service refers to stays: its next task needs it. Decided here, so that no service can come in between. */
+function inUse(
+  writer: StateWriter,
+  table: TableName,
+  object: Readonly<AnyObject> | undefined,
+): Refusal | undefined {
+  if (object === undefined || (table !== 'secrets' && table !== 'configs')) return undefined;
+  const users: string[] = [];
+  for (const { spec } of writer.all('services')) {
+    const { Secrets = [], Configs = [] } = spec.TaskTemplate.ContainerSpec ?? {};
+    const uses =
+      table === 'secrets'
+        ? Secrets.some(({ SecretID }) => SecretID === object.id)
+        : Configs.some(({ ConfigID }) => ConfigID === object.id);
+    if (uses) users.push(spec.Name);
+  }
+  if (users.length === 0) return undefined;
+  const { Name: name } = (object as Secret | Config).spec;
+  const services = users.length === 1 ? 'service' : 'services';
+  return refuse(
+    'invalid-argument',
+    `rpc error: code = InvalidArgument desc = ${tableNouns[table]} '${name}' is in use by the following ${services}: ${users.join(', ')}`,
+  );
 }
 
 const storeOwned = new Set(['id', 'version', 'createdAtMs', 'updatedAtMs']);
@@ -186,6 +215,14 @@ function findClash(writer: StateWriter, table: TableName, object: AnyObject): Re
       const { Name: name } = (object as Network).spec;
       return taken(writer.networkByName(name), object) ? nameTaken('network', name) : undefined;
     }
+    case 'secrets': {
+      const { Name: name } = (object as Secret).spec;
+      return taken(writer.secretByName(name), object) ? payloadTaken('secret', name) : undefined;
+    }
+    case 'configs': {
+      const { Name: name } = (object as Config).spec;
+      return taken(writer.configByName(name), object) ? payloadTaken('config', name) : undefined;
+    }
     case 'nodes': {
       const { index } = object as Node;
       for (const other of writer.all('nodes')) {
@@ -214,6 +251,10 @@ function taken(holder: Readonly<AnyObject> | undefined, object: AnyObject): bool
 /** Swarm's words, which clients and scripts look for. */
 function nameTaken(noun: string, name: string): Refusal {
   return refuse('conflict', `name conflicts with an existing object: ${noun} ${name} already exists`);
+}
+
+function payloadTaken(noun: string, name: string): Refusal {
+  return refuse('conflict', `rpc error: code = AlreadyExists desc = ${noun} ${name} already exists`);
 }
 
 function refuse(code: ErrorCode, message: string): Refusal {

@@ -5,12 +5,14 @@
 import {
   type Cluster,
   type ClusterView,
+  type Config,
   type Network,
   type NetworkId,
   type Node,
   type NodeId,
   type Revision,
   type RevisionId,
+  type Secret,
   type Service,
   type ServiceId,
   type TableName,
@@ -26,6 +28,8 @@ type TableMaps = { [T in TableName]: OrderedMap<Readonly<Tables[T]>> };
 interface Indexes {
   serviceNames: OrderedMap<Readonly<Service>>;
   networkNames: OrderedMap<Readonly<Network>>;
+  secretNames: OrderedMap<Readonly<Secret>>;
+  configNames: OrderedMap<Readonly<Config>>;
   tasksByService: OrderedMap<Readonly<Task>>;
   tasksByNode: OrderedMap<Readonly<Task>>;
   tasksByRevision: OrderedMap<Readonly<Task>>;
@@ -39,6 +43,8 @@ export class StoreState implements ClusterView {
   readonly revisions: TableView<Revision>;
   readonly tasks: TableView<Task>;
   readonly networks: TableView<Network>;
+  readonly secrets: TableView<Secret>;
+  readonly configs: TableView<Config>;
 
   constructor(
     readonly index: number,
@@ -49,6 +55,8 @@ export class StoreState implements ClusterView {
     this.revisions = tableView(maps.revisions);
     this.tasks = tableView(maps.tasks);
     this.networks = tableView(maps.networks);
+    this.secrets = tableView(maps.secrets);
+    this.configs = tableView(maps.configs);
   }
 
   static empty(): StoreState {
@@ -59,8 +67,12 @@ export class StoreState implements ClusterView {
       revisions: OrderedMap.empty(),
       tasks: OrderedMap.empty(),
       networks: OrderedMap.empty(),
+      secrets: OrderedMap.empty(),
+      configs: OrderedMap.empty(),
       serviceNames: OrderedMap.empty(),
       networkNames: OrderedMap.empty(),
+      secretNames: OrderedMap.empty(),
+      configNames: OrderedMap.empty(),
       tasksByService: OrderedMap.empty(),
       tasksByNode: OrderedMap.empty(),
       tasksByRevision: OrderedMap.empty(),
@@ -83,6 +95,14 @@ export class StoreState implements ClusterView {
 
   networkByName(name: string): Readonly<Network> | undefined {
     return this.maps.networkNames.get(name);
+  }
+
+  secretByName(name: string): Readonly<Secret> | undefined {
+    return this.maps.secretNames.get(name);
+  }
+
+  configByName(name: string): Readonly<Config> | undefined {
+    return this.maps.configNames.get(name);
   }
 
   tasksOfService(id: ServiceId): readonly Readonly<Task>[] {
@@ -143,6 +163,14 @@ export class StateWriter {
 
   networkByName(name: string): Readonly<Network> | undefined {
     return this.maps.networkNames.get(name);
+  }
+
+  secretByName(name: string): Readonly<Secret> | undefined {
+    return this.maps.secretNames.get(name);
+  }
+
+  configByName(name: string): Readonly<Config> | undefined {
+    return this.maps.configNames.get(name);
   }
 
   set<T extends TableName>(table: T, object: Readonly<Tables[T]>): void {
@@ -211,6 +239,10 @@ function indexEntries(table: TableName, object: Readonly<Tables[TableName]>): In
     }
     case 'networks':
       return [{ index: 'networkNames', key: (object as Network).spec.Name }];
+    case 'secrets':
+      return [{ index: 'secretNames', key: (object as Secret).spec.Name }];
+    case 'configs':
+      return [{ index: 'configNames', key: (object as Config).spec.Name }];
     case 'tasks': {
       const task = object as Task;
       const entries: IndexEntry[] = [

@@ -3,10 +3,12 @@ import type {
   Change,
   Cluster,
   ClusterView,
+  Config,
   Network,
   Node,
   ObjectMeta,
   Revision,
+  Secret,
   Service,
   Task,
 } from '#libs/model';
@@ -26,6 +28,8 @@ export interface PlainObjects {
   revisions?: readonly Plain<Revision>[];
   tasks?: readonly Plain<Task>[];
   networks?: readonly Plain<Network>[];
+  secrets?: readonly Plain<Secret>[];
+  configs?: readonly Plain<Config>[];
 }
 
 /** A view that holds the objects as they are; a missing `version` is 1 and a missing time 0. */
@@ -41,6 +45,8 @@ export function viewOf(objects: PlainObjects): StoreState {
   for (const revision of objects.revisions ?? []) writer.set('revisions', stored<Revision>(revision));
   for (const task of objects.tasks ?? []) writer.set('tasks', stored<Task>(task));
   for (const network of objects.networks ?? []) writer.set('networks', stored<Network>(network));
+  for (const secret of objects.secrets ?? []) writer.set('secrets', stored<Secret>(secret));
+  for (const config of objects.configs ?? []) writer.set('configs', stored<Config>(config));
   return writer.finish(objects.index ?? 1);
 }
 

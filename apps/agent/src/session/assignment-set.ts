@@ -6,6 +6,7 @@ import {
   type AssignmentKind,
   type BalanceItem,
   type NetworkItem,
+  type PayloadItem,
   type PeerItem,
   type RevisionItem,
   type SettingsItem,
@@ -19,6 +20,8 @@ interface Tables {
   peer: Map<string, PeerItem>;
   balance: Map<string, BalanceItem>;
   settings: Map<string, SettingsItem>;
+  secret: Map<string, PayloadItem>;
+  config: Map<string, PayloadItem>;
 }
 
 export const assignmentKinds = [
@@ -28,6 +31,8 @@ export const assignmentKinds = [
   'peer',
   'balance',
   'settings',
+  'secret',
+  'config',
 ] as const satisfies readonly AssignmentKind[];
 
 function emptyTables(): Tables {
@@ -38,6 +43,8 @@ function emptyTables(): Tables {
     peer: new Map(),
     balance: new Map(),
     settings: new Map(),
+    secret: new Map(),
+    config: new Map(),
   };
 }
 
@@ -101,6 +108,10 @@ export class AssignmentSet {
         break;
       case 'settings':
         this.#tables.settings.set(item.id, item);
+        break;
+      case 'secret':
+      case 'config':
+        this.#tables[item.kind].set(item.id, item);
         break;
     }
   }

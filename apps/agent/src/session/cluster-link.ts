@@ -67,6 +67,7 @@ export class ClusterLink {
         const endpoint = this.#set.tables.balance.get(serviceId)?.endpoint;
         return endpoint !== undefined && endpoint.ports.length + endpoint.virtualIps.length > 0;
       },
+      payload: (kind, id) => this.#set.tables[kind].get(id),
       records: new TaskRecords({ stateDir: config.stateDir, log }),
       report: (report, isStep) => this.#session.report(report, isStep),
       nowMs: () => options.nowMs(),

@@ -251,8 +251,6 @@ describe('container configuration', () => {
   });
 
   const refused: [what: string, make: () => unknown, words: string][] = [
-    ['secrets', () => configOf({ Secrets: [{}] }), 'secrets are not available'],
-    ['configs', () => configOf({ Configs: [{}] }), 'configs are not available'],
     ['no command', () => configOf({}, { image: { Cmd: [] } }), 'no command specified'],
     [
       'a relative target',

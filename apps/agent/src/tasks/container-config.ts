@@ -68,10 +68,6 @@ export function containerSpecOf(revision: RevisionItem): ContainerSpec {
   if (!spec || (Runtime && Runtime !== 'container')) {
     throw new EnxameError('not-implemented', `task runtime ${Runtime ?? 'without a container spec'}`);
   }
-  if (spec.Secrets?.length)
-    throw new EnxameError('not-implemented', 'secrets are not available in this version');
-  if (spec.Configs?.length)
-    throw new EnxameError('not-implemented', 'configs are not available in this version');
   return spec;
 }
 

@@ -8,6 +8,7 @@ import type {
   ContainerExit,
   ContainerState,
   HealthState,
+  RunOptions,
   RuntimeEvent,
 } from '#libs/runtime';
 
@@ -34,7 +35,7 @@ export class MemoryRuntime {
     });
   }
 
-  async run(id: ContainerId, options: { until?: Promise<unknown> } = {}): Promise<ContainerState> {
+  async run(id: ContainerId, options: RunOptions = {}): Promise<ContainerState> {
     this.calls.push('run');
     await options.until;
     const state = this.#existing(id);

@@ -5,6 +5,7 @@ import type { NodeNetwork } from '#libs/network';
 import type { ContainerRuntime } from '#libs/runtime';
 import type { Log } from '#libs/log';
 import type { TaskNode } from './container-config.js';
+import type { FindPayload } from './payload-files.js';
 import type { TaskRecord } from './task-records.js';
 
 export interface TaskVolumes {
@@ -20,6 +21,8 @@ export interface TaskPorts {
   images: Pick<ImageStore, 'find' | 'pull' | 'rootLayers'>;
   network: Pick<NodeNetwork, 'interfacesFor' | 'nameservers' | 'withdraw' | 'activeConnections'>;
   volumes: TaskVolumes;
+  /** A secret or config that a task of this node refers to, as the leader told it. */
+  payload: FindPayload;
   /** Other nodes that hold an image. Empty when the leader cannot be asked. */
   peersFor(reference: string): Promise<PeerSource[]>;
   /** Resolves when the kernel has the newest network program this node has been given so far. Never rejects. */

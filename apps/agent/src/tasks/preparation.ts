@@ -1,9 +1,10 @@
 /** From an accepted task to a container that only needs to be started. */
 import type { Image } from '#libs/images';
 import { EnxameError, type ContainerId, type RevisionItem, type TaskItem } from '#libs/model';
-import type { ContainerState } from '#libs/runtime';
+import type { ContainerFile, ContainerState } from '#libs/runtime';
 import { existsSync } from 'node:fs';
 import { containerConfigOf, containerSpecOf, contextOf, volumesOf } from './container-config.js';
+import { payloadFilesOf } from './payload-files.js';
 import type { TaskPorts } from './ports.js';
 import { expandTemplate } from './templates.js';
 
@@ -20,6 +21,8 @@ export async function prepareContainer(ports: TaskPorts, work: Preparation): Pro
   const present = ports.runtime.get(work.containerId);
   if (present) return present;
   refuseMissingBinds(ports, work);
+  // One that is gone is told before an image is pulled for it.
+  filesOf(ports, work);
   const image = await ensureImage(ports, spec.Image, work);
   const rootLayers = await ports.images.rootLayers(image.id);
   const sources = new Map<string, string>();
@@ -45,6 +48,12 @@ export async function prepareContainer(ports: TaskPorts, work: Preparation): Pro
       },
     }),
   );
+}
+
+/** The task's secrets and configs. They are handed over with its start, and written down nowhere. */
+export function filesOf(ports: TaskPorts, work: Pick<Preparation, 'task' | 'revision'>): ContainerFile[] {
+  const { task, revision } = work;
+  return payloadFilesOf(containerSpecOf(revision), contextOf(task, revision, ports.node), ports.payload);
 }
 
 /** The image this node has, else the one other nodes or the registry have. */

@@ -22,7 +22,7 @@ import { createHash } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { stopGraceMsOf } from './container-config.js';
 import type { TaskPorts } from './ports.js';
-import { prepareContainer } from './preparation.js';
+import { filesOf, prepareContainer } from './preparation.js';
 
 /** What one step leaves: go on with the next, wait for a kick, or try again after a pause. */
 type StepOutcome = 'again' | 'wait' | 'retry';
@@ -198,7 +198,12 @@ export class TaskController {
       // Its first connection is to find the routes and names it needs; a stop does not wait for them.
       const until = this.#networkReady && Promise.race([this.#networkReady, aborted(this.#abort.signal)]);
       try {
-        await this.#ports.runtime.run(this.#containerId, until ? { until } : {});
+        const revision = this.#revision;
+        const files = revision && filesOf(this.#ports, { task: this.#task, revision });
+        await this.#ports.runtime.run(this.#containerId, {
+          ...(until ? { until } : {}),
+          ...(files?.length ? { files } : {}),
+        });
         return 'again';
       } catch (error) {
         return this.#report('failed', 'starting', { error: describeError(error) });

@@ -93,6 +93,7 @@ describe('tasks of a node', () => {
         ]),
       networkSettled: () => settled,
       isBalanced: () => true,
+      payload: () => undefined,
       records: new TaskRecords({ stateDir: folder, log: () => undefined }),
       report: (report, isStep) => {
         reports.push(report);

@@ -13,9 +13,23 @@ export interface TemplateContext {
 const placeholder = /\{\{([\s\S]*?)\}\}/g;
 const labelIndex = /^index\s+\.Service\.Labels\s+"([^"]*)"$/;
 
+/** What the data of secrets and configs may ask for besides. */
+export type TemplateFunctions = Readonly<Record<'secret' | 'config' | 'env', (name: string) => string>>;
+
+const functionCall = /^(secret|config|env)\s+"([^"]*)"$/;
+
 /** Fills in the placeholders. `invalid-argument` names the one that is not known. */
-export function expandTemplate(text: string, context: TemplateContext): string {
-  return text.replace(placeholder, (whole, inner: string) => valueOf(inner.trim(), context, whole));
+export function expandTemplate(
+  text: string,
+  context: TemplateContext,
+  functions?: TemplateFunctions,
+): string {
+  return text.replace(placeholder, (whole, inner: string) => {
+    const [, name, argument = ''] = functionCall.exec(inner.trim()) ?? [];
+    if (functions !== undefined && name !== undefined)
+      return functions[name as keyof TemplateFunctions](argument);
+    return valueOf(inner.trim(), context, whole);
+  });
 }
 
 function valueOf(expression: string, context: TemplateContext, whole: string): string {

@@ -13,7 +13,7 @@ import {
 import { SelfNode } from './edge/self-node.js';
 import { NetworksController } from './networks/networks.controller.js';
 import { NodesController } from './nodes/nodes.controller.js';
-import { ConfigsController, SecretsController } from './secrets/secrets.controller.js';
+import { ConfigsController, SecretsController } from './payloads/payloads.controller.js';
 import { ServiceWriter } from './services/service-writer.js';
 import { ServicesController } from './services/services.controller.js';
 import { SwarmController } from './swarm/swarm.controller.js';

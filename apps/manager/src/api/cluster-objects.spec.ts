@@ -272,14 +272,73 @@ describe('cluster objects of the API', () => {
     expect((await api.call('DELETE', '/networks/ingress')).status).to.equal(501);
   });
 
-  it('has no secrets and no configs, and says so', async () => {
-    expect(await api.call('GET', '/secrets?filters={"name":{"s":true}}')).to.deep.equal({
-      status: 200,
-      body: [],
+  for (const [noun, path] of [
+    ['secret', '/secrets'],
+    ['config', '/configs'],
+  ] as const) {
+    it(`keeps a ${noun}, shows it, changes its labels and nothing else`, async () => {
+      const data = Buffer.from('hush').toString('base64');
+      const made = await api.call('POST', `${path}/create`, { Name: 'pass', Labels: { a: '1' }, Data: data });
+      expect(made.status).to.equal(201);
+      const { ID: id } = made.body as { ID: string };
+      const shown = (await api.call('GET', `${path}/pass`)).body as {
+        Spec: object;
+        Version: { Index: number };
+      };
+      expect(shown.Spec).to.deep.equal({
+        Name: 'pass',
+        Labels: { a: '1' },
+        ...(noun === 'config' ? { Data: data } : {}),
+      });
+      const found = async (filters: object): Promise<number> =>
+        ((await api.call('GET', `${path}?filters=${encodeURIComponent(JSON.stringify(filters))}`)).body as [])
+          .length;
+      expect(await found({ name: ['pa'], label: ['a=1'] })).to.equal(1);
+      expect(await found({ names: ['pa'] })).to.equal(0);
+      const update = (version: number, spec: object) =>
+        api.call('POST', `${path}/${id.slice(0, 24)}/update?version=${version}`, spec);
+      const { Index: version } = shown.Version;
+      expect((await update(version, { Name: 'pass', Labels: { b: '2' } })).status).to.equal(200);
+      expect((await update(version, { Name: 'pass' })).body).to.have.property(
+        'message',
+        'rpc error: code = Unknown desc = update out of sequence',
+      );
+      const refused = await update(version + 1, { Name: 'pass', Data: 'eA==' });
+      expect([refused.status, refused.body]).to.deep.equal([
+        400,
+        { message: 'rpc error: code = InvalidArgument desc = only updates to Labels are allowed' },
+      ]);
+      const twin = await api.call('POST', `${path}/create`, { Name: 'pass', Data: data });
+      expect([twin.status, twin.body]).to.deep.equal([
+        409,
+        { message: `rpc error: code = AlreadyExists desc = ${noun} pass already exists` },
+      ]);
+      expect((await api.call('DELETE', `${path}/pass`)).status).to.equal(204);
+      expect((await api.call('DELETE', `${path}/pass`)).body).to.deep.equal({
+        message: `${noun} pass not found`,
+      });
     });
-    expect((await api.call('POST', '/configs/create', {})).status).to.equal(501);
-    expect((await api.call('GET', '/secrets/s')).body).to.deep.equal({ message: 'secret s not found' });
-  });
+
+    it(`refuses a ${noun} that is none`, async () => {
+      const bytesMax = noun === 'secret' ? 500 * 1024 : 1000 * 1024;
+      const size = `${noun} data must be larger than 0 and less than ${bytesMax} bytes`;
+      const bad: [body: object, status: number, message: string][] = [
+        [{ Name: '', Data: 'eA==' }, 400, 'name must be provided'],
+        [{ Name: '-x', Data: 'eA==' }, 400, 'invalid name'],
+        [{ Name: 'x'.repeat(65), Data: 'eA==' }, 400, 'invalid name'],
+        [{ Name: 'x' }, 400, size],
+        [{ Name: 'x', Data: Buffer.alloc(bytesMax + 1).toString('base64') }, 400, size],
+        [{ Name: 'x', Data: '###' }, 400, 'must be base64'],
+        [{ Name: 'x', Data: 'eA==', Templating: { Name: 'erb' } }, 400, 'invalid templating driver: erb'],
+        [{ Name: 'x', Driver: { Name: 'vault' } }, 501, 'Driver'],
+      ];
+      for (const [body, status, message] of bad) {
+        const answer = await api.call('POST', `${path}/create`, body);
+        expect(answer.body).to.have.property('message').that.contains(message);
+        expect(answer.status, message).to.equal(status);
+      }
+    });
+  }
 
   it('answers paths it does not know as Docker does', async () => {
     expect(await api.call('GET', '/nothing')).to.deep.equal({

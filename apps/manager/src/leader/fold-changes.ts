@@ -53,6 +53,8 @@ const tableRank = {
   clusters: 0,
   nodes: 0,
   networks: 1,
+  secrets: 1,
+  configs: 1,
   services: 2,
   revisions: 3,
   tasks: 4,

@@ -52,6 +52,41 @@ describe('assignment items', () => {
     expect(other.filter(({ kind }) => kind === 'task').map(keyOf)).to.deep.equal(['task:t4']);
   });
 
+  it('tells of a secret only the nodes whose tasks need it', () => {
+    const objects = exampleObjects([plainTask('t1', 'a', 'running', 'running')]);
+    const [revision] = objects.revisions ?? [];
+    const taskTemplate = {
+      ContainerSpec: {
+        Image: 'x',
+        Secrets: [
+          { SecretID: 'sec1', SecretName: 'pass' },
+          { SecretID: 'gone', SecretName: 'gone' },
+        ],
+        Configs: [{ ConfigID: 'con1', ConfigName: 'file' }],
+      },
+    };
+    const view = viewOf({
+      ...objects,
+      revisions: [{ ...revision!, taskTemplate }],
+      secrets: [
+        { id: 'sec1' as never, spec: { Name: 'pass', Data: 'eA==' } },
+        { id: 'sec2' as never, spec: { Name: 'other', Data: 'eQ==' } },
+      ],
+      configs: [
+        { id: 'con1' as never, spec: { Name: 'file', Data: 'eg==', Templating: { Name: 'golang' } } },
+      ],
+    });
+    const told = (node: string): unknown[] =>
+      itemsForNode(view, node as NodeId, (task) => task.desiredState).filter(
+        ({ kind }) => kind === 'secret' || kind === 'config',
+      );
+    expect(told('a')).to.deep.equal([
+      { kind: 'secret', id: 'sec1', name: 'pass', data: 'eA==', isTemplate: false },
+      { kind: 'config', id: 'con1', name: 'file', data: 'eg==', isTemplate: true },
+    ]);
+    expect(told('b')).to.deep.equal([]);
+  });
+
   it('withholds a stop that the gate has not opened for', () => {
     const view = viewOf(exampleObjects([plainTask('t1', 'a', 'running', 'shutdown')]));
     const items = itemsForNode(view, 'a' as NodeId, () => 'running');

@@ -7,13 +7,17 @@ import {
   type AssignmentKind,
   type BalanceItem,
   type ClusterView,
+  type Config,
   type DesiredState,
   type EndpointItem,
   type NetworkId,
   type NetworkItem,
   type Node,
   type NodeId,
+  type PayloadItem,
   type PeerItem,
+  type Revision,
+  type Secret,
   type Service,
   type SettingsItem,
   type Task,
@@ -121,6 +125,8 @@ export function sharedItem(view: ClusterView, kind: AssignmentKind, id: string):
     }
     case 'task':
     case 'revision':
+    case 'secret':
+    case 'config':
       return undefined;
   }
 }
@@ -139,10 +145,11 @@ export function sharedItems(view: ClusterView): AssignmentItem[] {
   return items;
 }
 
-/** The tasks of one node and the revisions they refer to. */
+/** The tasks of one node, the revisions they refer to, and the secrets and configs that these name. */
 export function ownItems(view: ClusterView, nodeId: NodeId, shown: ShownDesiredState): AssignmentItem[] {
   const items: AssignmentItem[] = [];
   const revisions = new Set<string>();
+  const payloads = new Map<ItemKey, PayloadItem>();
   for (const task of view.tasksOfNode(nodeId)) {
     // A task of a global service has its node from birth; it is the node's only once the scheduler agrees.
     if (taskStateOrder[task.status.state] < taskStateOrder.assigned) continue;
@@ -168,8 +175,33 @@ export function ownItems(view: ClusterView, nodeId: NodeId, shown: ShownDesiredS
       taskTemplate: revision.taskTemplate,
       ...(revision.registryAuth === undefined ? {} : { registryAuth: revision.registryAuth }),
     });
+    for (const payload of payloadsOf(view, revision)) payloads.set(keyOf(payload), payload);
   }
-  return items;
+  return [...items, ...payloads.values()];
+}
+
+/** One that is gone is left out: the node says so in the task's status. */
+function payloadsOf(view: ClusterView, revision: Readonly<Revision>): PayloadItem[] {
+  const { Secrets = [], Configs = [] } = revision.taskTemplate.ContainerSpec ?? {};
+  const itemOf = (
+    kind: PayloadItem['kind'],
+    payload: Readonly<Secret | Config> | undefined,
+  ): PayloadItem[] =>
+    payload === undefined
+      ? []
+      : [
+          {
+            kind,
+            id: payload.id,
+            name: payload.spec.Name,
+            data: payload.spec.Data ?? '',
+            isTemplate: (payload.spec.Templating?.Name ?? '') !== '',
+          },
+        ];
+  return [
+    ...Secrets.flatMap(({ SecretID = '' }) => itemOf('secret', view.secrets.get(SecretID))),
+    ...Configs.flatMap(({ ConfigID = '' }) => itemOf('config', view.configs.get(ConfigID))),
+  ];
 }
 
 /** Everything one node is told. */

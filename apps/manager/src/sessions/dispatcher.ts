@@ -181,6 +181,9 @@ export class Dispatcher {
         this.#markShared('balance', change.id);
         break;
       case 'revisions':
+      case 'secrets':
+      case 'configs':
+        // They go with the tasks that need them, and what a node sees of them never changes.
         break;
       case 'nodes':
         this.#markShared('peer', change.id);

@@ -209,6 +209,8 @@ static int build_root(struct setup *setup, const struct operation *operation, st
       return make_folder(root, operation, err);
     case OP_FILE:
       return make_file(root, operation, err);
+    case OP_MEMORY_FILE:
+      return mount_memory_file(root, operation, err);
     case OP_CONSOLE:
       return bind_console(setup, err);
     case OP_MASK:

@@ -210,14 +210,9 @@ int make_symlink(int root, const struct operation *operation, struct error *err)
   return fail(err, errno, "make link %s", operation->symlink.path);
 }
 
-int make_file(int root, const struct operation *operation, struct error *err) {
+/* `fd` was created as `path`. */
+static int fill_file(int fd, const struct operation *operation, struct error *err) {
   const char *path = operation->file.path;
-  char name[256];
-  autoclose int parent = make_parent_in_root(root, path, name, err);
-  if (parent < 0) return -1;
-  if (unlinkat(parent, name, 0) < 0 && errno != ENOENT) return fail(err, errno, "replace %s", path);
-  autoclose int fd = openat(parent, name, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC | O_NOFOLLOW, 0600);
-  if (fd < 0) return fail(err, errno, "create %s", path);
   for (uint32_t done = 0; done < operation->file.data.length;) {
     ssize_t written = write(fd, operation->file.data.data + done, operation->file.data.length - done);
     if (written <= 0) return fail(err, errno, "write %s", path);
@@ -228,4 +223,33 @@ int make_file(int root, const struct operation *operation, struct error *err) {
     return fail(err, errno, "set owner of %s", path);
   }
   return 0;
+}
+
+int make_file(int root, const struct operation *operation, struct error *err) {
+  const char *path = operation->file.path;
+  char name[256];
+  autoclose int parent = make_parent_in_root(root, path, name, err);
+  if (parent < 0) return -1;
+  if (unlinkat(parent, name, 0) < 0 && errno != ENOENT) return fail(err, errno, "replace %s", path);
+  autoclose int fd = openat(parent, name, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC | O_NOFOLLOW, 0600);
+  if (fd < 0) return fail(err, errno, "create %s", path);
+  return fill_file(fd, operation, err);
+}
+
+int mount_memory_file(int root, const struct operation *operation, struct error *err) {
+  static const char name[] = "file";
+  const char *path = operation->file.path;
+  const uint64_t attributes = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
+  autoclose int target = make_target_in_root(root, path, false, err);
+  if (target < 0) return -1;
+  autoclose int filesystem = make_filesystem("tmpfs", "tmpfs", NULL, attributes, err);
+  if (filesystem < 0) return -1;
+  autoclose int fd = openat(filesystem, name, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0600);
+  if (fd < 0) return fail(err, errno, "create %s", path);
+  if (fill_file(fd, operation, err) < 0) return -1;
+  autoclose int mount = open_tree(filesystem, name, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+  if (mount < 0 || change_mount(mount, attributes | MOUNT_ATTR_RDONLY, 0, false) < 0) {
+    return fail(err, errno, "mount %s", path);
+  }
+  return attach_mount(mount, target, path, err);
 }

@@ -25,5 +25,7 @@ int bind_descriptor(int root, int source, const char *path, struct error *err);
 int make_device(int root, const struct operation *operation, struct error *err);
 int make_symlink(int root, const struct operation *operation, struct error *err);
 int make_file(int root, const struct operation *operation, struct error *err);
+/* A read-only file on a tmpfs of its own: no disk sees it, and it goes with the container's mounts. */
+int mount_memory_file(int root, const struct operation *operation, struct error *err);
 
 #endif

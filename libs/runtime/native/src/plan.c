@@ -79,6 +79,8 @@ static const struct field operation_fields[OP_KIND_END][FIELDS_MAX] = {
     [OP_UMASK] = {FIELD(NUMBER, umask.mask)},
     [OP_MOUNTED_ROOT_PROPAGATION] = {FIELD(NUMBER, mounted_root_propagation.flag)},
     [OP_NO_KEYRING] = {{FIELD_NONE, 0}},
+    [OP_MEMORY_FILE] = {FIELD(STRING, file.path), FIELD(BYTES, file.data), FIELD(NUMBER, file.mode),
+                        FIELD(NUMBER, file.uid), FIELD(NUMBER, file.gid)},
 };
 
 static bool has_strings(enum operation_kind kind, size_t *offset, int nth) {

@@ -52,6 +52,7 @@ enum operation_kind {
   OP_UMASK,
   OP_MOUNTED_ROOT_PROPAGATION,
   OP_NO_KEYRING,
+  OP_MEMORY_FILE,
   OP_KIND_END,
 };
 

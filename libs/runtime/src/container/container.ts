@@ -23,6 +23,7 @@ import type {
   ExecSession,
   RestartPolicy,
   RuntimeEvent,
+  RunOptions,
   StopOptions,
 } from '../port.js';
 import { isWantedAtStart, restartDelayMs } from '../restart/restart-policy.js';
@@ -143,17 +144,17 @@ export class Container {
     });
   }
 
-  run(until?: Promise<unknown>): Promise<ContainerState> {
+  run(options: RunOptions = {}): Promise<ContainerState> {
     return this.#turns.take(async () => {
       this.#requirePresent();
       if (this.isRunning) return this.state();
       this.#restarts.cancel();
       this.#restarts.lastDelayMs = undefined;
-      return this.#start({ restart: { count: 0, stoppedByUser: false } }, until);
+      return this.#start({ restart: { count: 0, stoppedByUser: false } }, options);
     });
   }
 
-  async #start(change: Partial<ContainerRecord>, until?: Promise<unknown>): Promise<ContainerState> {
+  async #start(change: Partial<ContainerRecord>, options: RunOptions = {}): Promise<ContainerState> {
     this.#networkHold.release();
     this.#cgroups.expect();
     const recorded = this.#kept.save({ ...change, launching: true });
@@ -166,7 +167,7 @@ export class Container {
         shim: this.#shim,
         attaches: this.#attaches,
         recorded,
-        until,
+        run: options,
         cgroup: () => this.#cgroupPlan(),
       });
     } catch (error) {
@@ -352,8 +353,7 @@ export class Container {
     const number = signalNumber(signal);
     if (!this.isRunning) {
       if (!this.#restarts.isWaiting) throw notRunning(this.id);
-      await this.stop({});
-      return;
+      return void (await this.stop({}));
     }
     const ends = number === sigkill || number === signalNumber(this.config.stopSignal);
     if (ends) await this.#turns.take(() => this.#noteUserStop());

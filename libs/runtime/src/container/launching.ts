@@ -5,7 +5,7 @@ import type { LaunchFailure } from '../launcher/outcome.js';
 import type { ShimClient, ShimStatus } from '../launcher/shim-client.js';
 import { planLaunch, type ContainerPaths } from '../plan/container-plan.js';
 import type { SharedPlaces } from '../plan/mounts.js';
-import type { ContainerConfig, ContainerExit } from '../port.js';
+import type { ContainerConfig, ContainerExit, RunOptions } from '../port.js';
 import type { AttachQueue } from './attach-queue.js';
 import type { ContainerWorld } from './container-world.js';
 import { findUser, prepareMounts, writeNameFiles } from './launch-inputs.js';
@@ -28,11 +28,10 @@ export async function launchContainer(options: {
   attaches: AttachQueue;
   /** The disk knows that there is to be a launch. */
   recorded: Promise<void>;
-  /** Its program waits for this. */
-  until: Promise<unknown> | undefined;
+  run: RunOptions;
   cgroup(): CgroupPlan;
 }): Promise<Launched> {
-  const { world, config, paths, shim, attaches, recorded, until } = options;
+  const { world, config, paths, shim, attaches, recorded, run } = options;
   recorded.catch(() => undefined);
   let plan;
   try {
@@ -51,6 +50,7 @@ export async function launchContainer(options: {
       thermalPaths: world.node().thermalPaths,
       pidOf: (id) => runningPid(world, id),
       shared: await sharedPlaces(world, config),
+      files: run.files ?? [],
     });
     await writeNameFiles(config, paths);
     await prepareMounts(config);
@@ -61,7 +61,7 @@ export async function launchContainer(options: {
     return { ok: false, step: 'plan', errno: 0, message: describeError(error), exitCode: failedBeforeExec };
   }
   await recorded;
-  const held = attaches.isWanted || until !== undefined;
+  const held = attaches.isWanted || run.until !== undefined;
   try {
     const outcome = await world.launcher.launch({ ...plan, shim: { ...plan.shim, held } });
     if (!outcome.ok || !held) return outcome;
@@ -74,7 +74,7 @@ export async function launchContainer(options: {
     if (status.phase === 'running') return { ok: true, pid: status.pid, startedAtMs: status.startedAtMs };
     if (status.phase !== 'held') throw error;
   }
-  await until;
+  await run.until;
   await attaches.open(shim);
   return shim.start();
 }

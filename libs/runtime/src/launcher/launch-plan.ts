@@ -70,7 +70,8 @@ export type LaunchOperation =
   | OciState
   | Umask
   | MountedRootPropagation
-  | NoKeyring;
+  | NoKeyring
+  | MemoryFile;
 
 /** `mkdir -p` on the node, 0755. */
 export interface CgroupDirectory {
@@ -268,6 +269,16 @@ export interface Directory {
 /** A small file inside the root, replaced when there. */
 export interface File {
   kind: 'file';
+  path: string;
+  data: Buffer;
+  mode: number;
+  uid: number;
+  gid: number;
+}
+
+/** A read-only file on a tmpfs of its own over `path`, which is made when missing: no disk sees what is in it. */
+export interface MemoryFile {
+  kind: 'memory-file';
   path: string;
   data: Buffer;
   mode: number;

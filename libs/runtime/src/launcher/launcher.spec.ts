@@ -160,6 +160,7 @@ describe('launcher', () => {
       if (outcome.ok) await fixture.shim(plan.id).wait();
     }
     const sneaky: LaunchOperation[] = [
+      { kind: 'memory-file', path: '/trap/absolute/a', data: Buffer.from('x'), mode: 0o600, uid: 0, gid: 0 },
       { kind: 'file', path: '/trap/absolute/file', data: Buffer.from('x'), mode: 0o600, uid: 0, gid: 0 },
       { kind: 'symlink', path: '/trap/relative/link', target: '/etc' },
       {
@@ -178,6 +179,27 @@ describe('launcher', () => {
       if ((await fixture.client.launch(plan)).ok) await fixture.shim(plan.id).wait();
     }
     for (const name of ['file', 'link', 'dev']) expect(existsSync(join(outside, name))).to.equal(false);
+  });
+
+  it('gives files that are in memory alone, and that nobody can write', async () => {
+    const file = { kind: 'memory-file', uid: 7, gid: 8 } as const;
+    const { id, output } = await fixture.runToEnd({
+      argv: [
+        'sh',
+        '-c',
+        'cat /run/secrets/one /etc/two; stat -c "%a %u %g" /etc/two; grep -c " tmpfs " /proc/mounts; (echo x > /etc/two) 2>&1',
+      ],
+      inside: [
+        { ...file, path: '/run/secrets/one', data: Buffer.from('1\n'), mode: 0o444 },
+        { ...file, path: '/etc/two', data: Buffer.from('2\n'), mode: 0o640 },
+      ],
+    });
+    const lines = output.split('\n');
+    expect(lines.slice(0, 3)).to.deep.equal(['1', '2', '640 7 8']);
+    expect(Number(lines[3])).to.be.greaterThan(1);
+    expect(output).to.contain('Read-only file system');
+    // What stays on the disk is the place that was mounted on.
+    expect(await readFile(join(fixture.path(id, 'upper'), 'etc/two'), 'utf8')).to.equal('');
   });
 
   it('binds folders and files, read-only where asked', async () => {

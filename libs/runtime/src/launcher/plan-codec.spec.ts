@@ -55,6 +55,7 @@ const samples: { [K in LaunchOperation['kind']]: Extract<LaunchOperation, { kind
   symlink: { kind: 'symlink', path: '/p', target: 't' },
   directory: { kind: 'directory', path: '/p', mode: 0o755, uid: 1, gid: 2 },
   file: { kind: 'file', path: '/p', data: Buffer.from('\0'), mode: 0o644, uid: 1, gid: 2 },
+  'memory-file': { kind: 'memory-file', path: '/p', data: Buffer.from('s'), mode: 0o400, uid: 1, gid: 2 },
   console: { kind: 'console' },
   mask: { kind: 'mask', path: '/p' },
   'read-only-path': { kind: 'read-only-path', path: '/p' },

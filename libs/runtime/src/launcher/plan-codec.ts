@@ -174,6 +174,10 @@ const table: Table = {
   umask: { opcode: 41, fields: (o) => [number(o.mask)] },
   'mounted-root-propagation': { opcode: 42, fields: (o) => [mountedRootFlags[o.propagation]] },
   'no-keyring': { opcode: 43, fields: () => [] },
+  'memory-file': {
+    opcode: 44,
+    fields: (o) => [o.path, o.data, number(o.mode), number(o.uid), number(o.gid)],
+  },
 };
 
 function encodeText(value: string, kind: string): Buffer {

@@ -2,7 +2,7 @@
 import { EnxameError } from '#libs/model';
 import type { CgroupPlan } from '../cgroup/cgroup-plan.js';
 import type { ExecPlan, Interface, LaunchOperation, LaunchPlan } from '../launcher/launch-plan.js';
-import type { ContainerConfig, ExecConfig } from '../port.js';
+import type { ContainerConfig, ContainerFile, ExecConfig } from '../port.js';
 import { maskedPaths, readOnlyPaths } from '../sandbox/default-sandbox.js';
 import { environmentOf } from './environment.js';
 import { planMounts, rootPropagationOf, type NameFilePaths, type SharedPlaces } from './mounts.js';
@@ -33,6 +33,7 @@ export interface PlanInput {
   pidOf: PidOf;
   /** What comes from another container, or from the node, instead of being made. */
   shared?: SharedPlaces;
+  files?: readonly ContainerFile[];
 }
 
 const rowsDefault = 24;
@@ -67,7 +68,7 @@ export function planLaunch(input: PlanInput): LaunchPlan {
   };
 }
 
-function planRoot({ config, paths, cgroup, thermalPaths, shared }: PlanInput): LaunchOperation[] {
+function planRoot({ config, paths, cgroup, thermalPaths, shared, files = [] }: PlanInput): LaunchOperation[] {
   const { privileged, maskedPaths: masked, readOnlyPaths: readOnlyAsked } = config.security;
   const hidden = masked ?? (privileged ? [] : [...maskedPaths, ...thermalPaths]);
   const readOnly = readOnlyAsked ?? (privileged ? [] : readOnlyPaths);
@@ -84,6 +85,7 @@ function planRoot({ config, paths, cgroup, thermalPaths, shared }: PlanInput): L
     // By this programs tell that they are in a container.
     { kind: 'file', path: '/.dockerenv', data: Buffer.alloc(0), mode: 0o755, uid: 0, gid: 0 },
     ...planMounts(config, cgroup, { nameFiles: paths.nameFiles, ...shared }),
+    ...files.map((file) => ({ kind: 'memory-file', ...file }) as const),
     ...hidden.map((path) => ({ kind: 'mask', path }) as const),
     ...readOnly.map((path) => ({ kind: 'read-only-path', path }) as const),
     { kind: 'pivot-root', readOnly: config.readOnlyRootfs },

@@ -2,9 +2,11 @@
 import {
   EnxameError,
   type ClusterView,
+  type Config,
   type Network,
   type Node,
   type NodeId,
+  type Secret,
   type Service,
   type Task,
 } from '#libs/model';
@@ -33,6 +35,19 @@ export function findNode(view: ClusterView, reference: string, self: NodeId | un
 
 export function findTask(view: ClusterView, reference: string): Readonly<Task> {
   return view.tasks.get(reference) ?? byPrefix(view.tasks.all(), reference, 'task');
+}
+
+export function findPayload(
+  view: ClusterView,
+  noun: 'secret' | 'config',
+  reference: string,
+): Readonly<Secret | Config> {
+  if (noun === 'secret') {
+    const exact = view.secrets.get(reference) ?? view.secretByName(reference);
+    return exact ?? byPrefix(view.secrets.all(), reference, noun);
+  }
+  const exact = view.configs.get(reference) ?? view.configByName(reference);
+  return exact ?? byPrefix(view.configs.all(), reference, noun);
 }
 
 function byPrefix<T extends { id: string }>(

@@ -1,5 +1,14 @@
 /** Docker's events of cluster objects, made from the changes of the store. Pure. */
-import type { AppliedChange, ClusterEvent, Network, Node, Service, StoreEvent } from '#libs/model';
+import type {
+  AppliedChange,
+  ClusterEvent,
+  Config,
+  Network,
+  Node,
+  Secret,
+  Service,
+  StoreEvent,
+} from '#libs/model';
 import { isDeepStrictEqual } from 'node:util';
 
 export function eventsOf({ atMs, changes }: StoreEvent): ClusterEvent[] {
@@ -34,6 +43,12 @@ function describe(change: AppliedChange): Described | undefined {
       return { type: 'node', id: change.id, attributes: nodeAttributes(change.before, change.after) };
     case 'networks':
       return { type: 'network', id: change.id, attributes: networkAttributes(change.after ?? change.before) };
+    case 'secrets':
+    case 'configs': {
+      const { spec } = (change.after ?? change.before) as Readonly<Secret | Config>;
+      const type = change.table === 'secrets' ? 'secret' : 'config';
+      return { type, id: change.id, attributes: { name: spec.Name } };
+    }
     case 'tasks':
     case 'revisions':
     case 'clusters':

@@ -91,6 +91,25 @@ class UlimitDto {
   @OptionalInteger(-1) Hard?: number;
 }
 
+class FileTargetDto {
+  @OptionalString() Name?: string;
+  @OptionalString() UID?: string;
+  @OptionalString() GID?: string;
+  @OptionalInteger(0, 0o7777) Mode?: number;
+}
+
+class SecretReferenceDto {
+  @OptionalString() SecretID?: string;
+  @OptionalString() SecretName?: string;
+  @IsOptional() @IsObject() @ValidateNested() @Type(() => FileTargetDto) File?: FileTargetDto;
+}
+
+class ConfigReferenceDto {
+  @OptionalString() ConfigID?: string;
+  @OptionalString() ConfigName?: string;
+  @IsOptional() @IsObject() @ValidateNested() @Type(() => FileTargetDto) File?: FileTargetDto;
+}
+
 export class ContainerSpecDto {
   @OptionalString() Image?: string;
   @OptionalMap() Labels?: Record<string, string>;
@@ -111,8 +130,16 @@ export class ContainerSpecDto {
   @IsOptional() @IsObject() @ValidateNested() @Type(() => HealthDto) Healthcheck?: HealthDto;
   @OptionalStrings() Hosts?: string[];
   @IsOptional() @IsObject() @ValidateNested() @Type(() => DnsDto) DNSConfig?: DnsDto;
-  @IsOptional() @IsArray() Secrets?: unknown[];
-  @IsOptional() @IsArray() Configs?: unknown[];
+  @IsOptional()
+  @IsArray()
+  @ValidateNested({ each: true })
+  @Type(() => SecretReferenceDto)
+  Secrets?: SecretReferenceDto[];
+  @IsOptional()
+  @IsArray()
+  @ValidateNested({ each: true })
+  @Type(() => ConfigReferenceDto)
+  Configs?: ConfigReferenceDto[];
   @OptionalInteger(-1000, 1000) OomScoreAdj?: number;
   @OptionalString() Isolation?: string;
   @IsOptional() @IsBoolean() Init?: boolean;

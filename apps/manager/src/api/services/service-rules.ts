@@ -21,6 +21,7 @@ import {
 } from '#libs/model';
 import { findPortConflict } from '#libs/network';
 import { checkMounts } from './mount-rules.js';
+import { checkPayloadReferences } from './payload-references.js';
 
 /** One Raft entry and one assignment must hold a spec with room to spare. */
 const specBytesMax = 1024 * 1024;
@@ -40,6 +41,7 @@ export function checkServiceSpec(view: ClusterView, spec: ServiceSpec, serviceId
   checkName(spec.Name);
   checkMode(spec);
   checkTask(spec.TaskTemplate);
+  checkPayloadReferences(view, spec.TaskTemplate.ContainerSpec ?? {});
   checkUpdate(spec);
   checkEndpoint(spec);
   checkHostNetwork(spec);
@@ -101,8 +103,6 @@ function checkContainer(container: NonNullable<TaskSpec['ContainerSpec']>): void
     const why = error instanceof Error ? error.message : String(error);
     throw invalid(`invalid ${at}.Image: "${container.Image}" is not a valid repository/tag: ${why}`);
   }
-  if ((container.Secrets ?? []).length > 0) throw missing('secrets in a service (docker secret)');
-  if ((container.Configs ?? []).length > 0) throw missing('configs in a service (docker config)');
   if ((container.Isolation ?? '') !== '' && container.Isolation !== 'default') {
     throw invalid(`invalid ${at}.Isolation: only "default" exists on Linux`);
   }

@@ -24,6 +24,7 @@ import type { Clock } from '../../membership/index.js';
 import { findNetwork, findService } from '../edge/lookup.js';
 import { clockToken, idSourceToken, randomToken, storeToken, type RandomBytes } from '../edge/providers.js';
 import { randomName } from './random-name.js';
+import { payloadGuards } from './payload-references.js';
 import { checkServiceSpec } from './service-rules.js';
 
 const nameAttemptsMax = 100;
@@ -57,6 +58,7 @@ export class ServiceWriter {
     await this.store.propose([
       { op: 'put', table: 'services', object: { id, spec, revisionId: revision.id } },
       { op: 'put', table: 'revisions', object: revision },
+      ...payloadGuards(spec.TaskTemplate.ContainerSpec),
     ]);
     return id;
   }
@@ -106,6 +108,7 @@ export class ServiceWriter {
         fields: { registryAuth: registry.auth },
       });
     }
+    changes.push(...payloadGuards(spec.TaskTemplate.ContainerSpec));
     await this.propose(changes);
   }
 
@@ -143,6 +146,7 @@ export class ServiceWriter {
       },
     ];
     if (revision !== undefined) changes.push({ op: 'put', table: 'revisions', object: revision });
+    changes.push(...payloadGuards(previousSpec.TaskTemplate.ContainerSpec));
     await this.propose(changes);
   }
 

@@ -353,8 +353,46 @@ describe('/services', () => {
       'invalid UpdateConfig.MaxFailureRatio',
     ],
     ['an unknown order', { ...web, UpdateConfig: { Order: 'any' } }, 400, 'invalid UpdateConfig.Order'],
-    ['secrets', withContainer({ Secrets: [{ SecretID: 'x' }] }), 501, 'secrets'],
-    ['configs', withContainer({ Configs: [{ ConfigID: 'x' }] }), 501, 'configs'],
+    [
+      'a secret without a name',
+      withContainer({ Secrets: [{ SecretID: 'x' }] }),
+      400,
+      'malformed secret reference',
+    ],
+    [
+      'a config without a place',
+      withContainer({ Configs: [{ ConfigID: 'x', ConfigName: 'c' }] }),
+      400,
+      'malformed file config reference, no target file name provided',
+    ],
+    [
+      'a secret whose place leads out',
+      withContainer({ Secrets: [{ SecretID: 'x', SecretName: 's', File: { Name: '../../etc/passwd' } }] }),
+      400,
+      'malformed file secret reference, target "../../etc/passwd"',
+    ],
+    [
+      'a secret of nobody',
+      withContainer({ Secrets: [{ SecretID: 'x', SecretName: 's', File: { Name: 's', UID: 'root' } }] }),
+      400,
+      'owner "root" is no number',
+    ],
+    [
+      'two secrets at one place',
+      withContainer({
+        Secrets: ['a', 'b'].map((name) => ({ SecretID: name, SecretName: name, File: { Name: 's' } })),
+      }),
+      400,
+      "secret references 'a' and 'b' have a conflicting target: 's'",
+    ],
+    [
+      'secrets that are not there',
+      withContainer({
+        Secrets: ['a', 'b'].map((name) => ({ SecretID: name, SecretName: name, File: { Name: name } })),
+      }),
+      400,
+      'secrets not found: a, b',
+    ],
     [
       'a relative mount',
       withContainer({ Mounts: [{ Type: 'tmpfs', Target: 'tmp' }] }),
