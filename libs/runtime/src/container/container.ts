@@ -3,13 +3,11 @@ import { EnxameError, isEnxameError, type ContainerId } from '#libs/model';
 import type { CgroupPlan } from '../cgroup/cgroup-plan.js';
 import { readPids } from '../cgroup/cgroup-files.js';
 import { applyLimits } from '../cgroup/apply-limits.js';
-import { freezerOf, type Freezer } from '../cgroup/freezer.js';
 import { folderSize } from '../files/folder-size.js';
 import type { HealthMonitor } from '../health/health-monitor.js';
 import { noHealth, startingHealth } from '../health/health-state.js';
-import type { LaunchFailure } from '../launcher/outcome.js';
 import { createShimClient, type ShimClient } from '../launcher/shim-client.js';
-import { planExec, type ContainerPaths } from '../plan/container-plan.js';
+import type { ContainerPaths } from '../plan/container-plan.js';
 import { signalNumber } from '../plan/signals.js';
 import type {
   ContainerAttachment,
@@ -33,13 +31,14 @@ import { ContainerCgroups, containerCgroup, measure } from './container-cgroup.j
 import { hasHealthCheck, startHealthCheck } from './container-health.js';
 import { filesOf, type ContainerRecord } from './container-record.js';
 import type { ContainerWorld } from './container-world.js';
+import { EndListeners } from './end-listeners.js';
 import { endProcess, killMsMax, within } from './ending.js';
-import { execSessionOf, makeExecId } from './exec-session.js';
+import { startExec } from './exec-session.js';
 import { endLeftRoots, withHeldRoot, type RootView } from './held-root.js';
 import { KeptRecord } from './kept-record.js';
-import { findUser } from './launch-inputs.js';
-import { launchContainer, settledStatus, unreadableExit, type Launched } from './launching.js';
+import { adoptedStatus, exitOfFailure, launchContainer, unreadableExit, type Launched } from './launching.js';
 import { NetworkHold } from './network-hold.js';
+import { Pausing } from './pausing.js';
 import { cannotRemove, isGone, isPaused, isRestarting, notRunning } from './refusals.js';
 import { RestartTimer } from './restart-timer.js';
 import { Turns, Users } from './turns.js';
@@ -60,10 +59,9 @@ export class Container {
   /** Which run the exit that is waited for belongs to. */
   #run = 0;
   #health: HealthMonitor | undefined;
-  #waiters: ((exit: ContainerExit) => void)[] = [];
-  #endListeners = new Set<() => void>();
   #removed = false;
-  #paused = false;
+  readonly #ends = new EndListeners();
+  readonly #pausing: Pausing;
   readonly #restarts: RestartTimer;
   /** Who looks at its files: they stay until nobody does. */
   readonly #roots = new Users();
@@ -74,6 +72,7 @@ export class Container {
     this.#cgroups = new ContainerCgroups(world, record.config.id);
     this.#networkHold = new NetworkHold(world.clock);
     this.#restarts = new RestartTimer(world.clock);
+    this.#pausing = new Pausing(world, record.config.id);
     this.paths = world.disk.pathsOf(record.config.id);
     this.#files = filesOf(this.paths);
     this.#shim = createShimClient({ socketPath: this.paths.shimSocket, exitPath: this.paths.exitFile });
@@ -105,7 +104,7 @@ export class Container {
       ...(exit === undefined ? {} : { exit }),
       ...(lastFinishedAtMs === undefined ? {} : { lastFinishedAtMs }),
       health,
-      paused: this.#paused,
+      paused: this.#pausing.isPaused,
       restarting: this.#restarts.isWaiting,
       restartCount: restart?.count ?? 0,
       files: this.#files,
@@ -121,18 +120,10 @@ export class Container {
         await this.#cgroups.remove();
         return;
       }
-      let status = await settledStatus(this.#world, this.#shim, launching).catch((error: unknown) =>
-        unreadableExit(error, this.#world),
-      );
-      if (status.phase === 'held') {
-        const started = await this.#shim.start();
-        status = started.ok
-          ? { ...status, phase: 'running', startedAtMs: started.startedAtMs }
-          : { phase: 'exited', exit: this.#exitOf(started) };
-      }
+      const status = await adoptedStatus(this.#world, this.#shim, launching);
       switch (status.phase) {
         case 'running':
-          this.#paused = await this.#freezer().isFrozen();
+          await this.#pausing.adopt();
           return this.#becomeRunning(status.pid, status.startedAtMs, launching);
         case 'exited':
           return this.#becomeExited(status.exit);
@@ -175,9 +166,9 @@ export class Container {
       throw error;
     }
     if (!launched.ok) {
-      const exit = this.#exitOf(launched);
+      const exit = exitOfFailure(this.#world, launched);
       await this.#kept.save({ launching: false, phase: 'exited', exit });
-      this.#settle(exit);
+      this.#ends.tell(exit);
       await this.#cgroups.remove();
       throw new StartFailure(launched);
     }
@@ -224,7 +215,7 @@ export class Container {
     this.#pid = pid;
     if (config.network.mode === 'routed') this.#networkHold.take(pid);
     if (isNew) {
-      this.#paused = false;
+      this.#pausing.reset();
       const { exit: ended, ...before } = this.#record;
       this.#kept.change({
         ...before,
@@ -264,7 +255,7 @@ export class Container {
     this.#health = undefined;
     this.#pid = 0;
     this.#networkHold.releaseSoon();
-    this.#paused = false;
+    this.#pausing.reset();
     const { health, startedAtMs, restart } = this.#record;
     const delayMs = restartDelayMs({
       policy: this.#policy,
@@ -286,13 +277,8 @@ export class Container {
     if (delayMs !== undefined && this.#world.mayRestart()) this.#runAgainAfter(delayMs);
     if (exit.oomKilled) this.#emit({ type: 'oom' });
     this.#emit({ type: 'die', exit });
-    this.#settle(exit);
+    this.#ends.tell(exit);
     await this.#cgroups.remove();
-  }
-
-  #settle(exit: ContainerExit): void {
-    for (const waiter of this.#waiters.splice(0)) waiter(exit);
-    for (const listener of this.#endListeners) listener();
   }
 
   /** The next end; at once when it has ended already. */
@@ -303,12 +289,11 @@ export class Container {
   }
 
   nextExit(): Promise<ContainerExit> {
-    return new Promise((resolve) => this.#waiters.push(resolve));
+    return this.#ends.next();
   }
 
   onEnd(listener: () => void): () => void {
-    this.#endListeners.add(listener);
-    return () => this.#endListeners.delete(listener);
+    return this.#ends.each(listener);
   }
 
   async stop(options: StopOptions): Promise<ContainerExit> {
@@ -377,9 +362,7 @@ export class Container {
       this.#requirePresent();
       if (this.#restarts.isWaiting) throw isRestarting(this.id);
       if (!this.isRunning) throw notRunning(this.id);
-      if (this.#paused) throw new EnxameError('conflict', `Container ${this.id} is already paused`);
-      await this.#freezer().freeze();
-      this.#paused = true;
+      await this.#pausing.pause();
       this.#health?.stop();
       this.#emit({ type: 'pause' });
     });
@@ -388,22 +371,15 @@ export class Container {
   unpause(): Promise<void> {
     return this.#turns.take(async () => {
       this.#requirePresent();
-      if (!this.#paused) throw new EnxameError('internal', `Container ${this.id} is not paused`);
+      if (!this.#pausing.isPaused) throw new EnxameError('internal', `Container ${this.id} is not paused`);
       await this.#thaw();
     });
   }
 
   async #thaw(): Promise<void> {
-    if (!this.#paused) return;
-    await this.#freezer().thaw();
-    this.#paused = false;
+    if (!(await this.#pausing.thaw())) return;
     if (this.isRunning) this.#startHealth(this.#record.startedAtMs ?? this.#world.clock.nowMs());
     this.#emit({ type: 'unpause' });
-  }
-
-  #freezer(): Freezer {
-    const { node, cgroupParent } = this.#world;
-    return freezerOf(node().cgroups, cgroupParent, this.id, (ms) => this.#sleep(ms));
   }
 
   rename(name: string): Promise<void> {
@@ -447,7 +423,7 @@ export class Container {
       await this.#kept.leave(() => this.#world.disk.remove(this.id));
       this.#removed = true;
       this.#attaches.refuse(isGone(this.id));
-      this.#settle({
+      this.#ends.tell({
         exitCode: 0,
         oomKilled: false,
         finishedAtMs: this.#world.clock.nowMs(),
@@ -460,28 +436,17 @@ export class Container {
   async exec(exec: ExecConfig): Promise<ExecSession> {
     if (this.#restarts.isWaiting) throw isRestarting(this.id);
     if (!this.isRunning) throw notRunning(this.id);
-    if (this.#paused) throw isPaused(this.id);
-    const user = findUser(
-      this.config,
-      this.paths,
-      exec.user || this.config.user,
-      exec.user ? [] : this.config.groups,
-    );
-    const outcome = await this.#shim.exec(
-      planExec({
-        container: this.config,
-        exec,
-        user,
-        cgroup: this.#cgroupPlan(),
-        node: this.#world.node().facts,
-        killOnDisconnect: false,
-      }),
-    );
-    if (!outcome.ok) throw new StartFailure(outcome);
-    const execId = exec.id ?? makeExecId();
-    const { argv } = exec;
-    this.#emit({ type: 'exec_start', execId, argv });
-    const session = execSessionOf(execId, outcome.session);
+    if (this.#pausing.isPaused) throw isPaused(this.id);
+    const session = await startExec({
+      world: this.#world,
+      config: this.config,
+      paths: this.paths,
+      shim: this.#shim,
+      cgroup: this.#cgroupPlan(),
+      exec,
+    });
+    const execId = session.id;
+    this.#emit({ type: 'exec_start', execId, argv: exec.argv });
     session.exited.then(
       ({ exitCode }) => this.#emit({ type: 'exec_die', execId, exitCode }),
       (error: unknown) => this.#world.log(error, `exec in container ${this.id}`),
@@ -559,15 +524,6 @@ export class Container {
     return containerCgroup(this.#world, config);
   }
 
-  #exitOf(failure: LaunchFailure): ContainerExit {
-    return {
-      exitCode: failure.exitCode,
-      oomKilled: false,
-      finishedAtMs: this.#world.clock.nowMs(),
-      error: failure.message,
-    };
-  }
-
   async #saveQuietly(): Promise<void> {
     if (this.#removed) return;
     try {
@@ -579,10 +535,6 @@ export class Container {
 
   #emit(event: EventDetail): void {
     this.#world.emit({ ...event, id: this.id, atMs: this.#world.clock.nowMs() } as RuntimeEvent);
-  }
-
-  #sleep(ms: number): Promise<void> {
-    return new Promise((resolve) => this.#world.clock.setTimeout(resolve, ms));
   }
 
   #requirePresent(): void {

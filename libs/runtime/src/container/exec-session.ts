@@ -1,16 +1,36 @@
 /** A process in a running container, as the port shows it. */
 import { randomBytes } from 'node:crypto';
-import type { ShimExecSession } from '../launcher/shim-client.js';
+import type { CgroupPlan } from '../cgroup/cgroup-plan.js';
+import type { ShimClient, ShimExecSession } from '../launcher/shim-client.js';
+import { planExec, type ContainerPaths } from '../plan/container-plan.js';
 import { signalNumber } from '../plan/signals.js';
-import type { ExecSession } from '../port.js';
+import type { ContainerConfig, ExecConfig, ExecSession } from '../port.js';
+import { StartFailure } from '../start-failure.js';
+import type { ContainerWorld } from './container-world.js';
+import { findUser } from './launch-inputs.js';
 
 const execIdBytes = 32;
 
-export function makeExecId(): string {
-  return randomBytes(execIdBytes).toString('hex');
+/** Throws `StartFailure` when the program cannot be run. */
+export async function startExec(options: {
+  world: ContainerWorld;
+  config: ContainerConfig;
+  paths: ContainerPaths;
+  shim: ShimClient;
+  cgroup: CgroupPlan;
+  exec: ExecConfig;
+}): Promise<ExecSession> {
+  const { world, config, paths, shim, cgroup, exec } = options;
+  const user = findUser(config, paths, exec.user || config.user, exec.user ? [] : config.groups);
+  const { facts } = world.node();
+  const outcome = await shim.exec(
+    planExec({ container: config, exec, user, cgroup, node: facts, killOnDisconnect: false }),
+  );
+  if (!outcome.ok) throw new StartFailure(outcome);
+  return execSessionOf(exec.id ?? randomBytes(execIdBytes).toString('hex'), outcome.session);
 }
 
-export function execSessionOf(id: string, session: ShimExecSession): ExecSession {
+function execSessionOf(id: string, session: ShimExecSession): ExecSession {
   return {
     id,
     pid: session.pid,

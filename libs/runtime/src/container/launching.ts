@@ -93,8 +93,34 @@ async function sharedPlaces(world: ContainerWorld, config: ContainerConfig): Pro
   return pid === undefined ? devices : { ...devices, shm: { mountNamespace: `/proc/${pid}/ns/mnt` } };
 }
 
+/** What became of a container while no agent looked; one that was held before its program is started. */
+export async function adoptedStatus(
+  world: ContainerWorld,
+  shim: ShimClient,
+  launching: boolean,
+): Promise<Exclude<ShimStatus, { phase: 'held' }>> {
+  const status = await settledStatus(world, shim, launching).catch((error: unknown) =>
+    unreadableExit(error, world),
+  );
+  if (status.phase !== 'held') return status;
+  const started = await shim.start();
+  return started.ok
+    ? { ...status, phase: 'running', startedAtMs: started.startedAtMs }
+    : { phase: 'exited', exit: exitOfFailure(world, started) };
+}
+
+/** A launch that failed, as the end of a run. */
+export function exitOfFailure(world: ContainerWorld, failure: LaunchFailure): ContainerExit {
+  return {
+    exitCode: failure.exitCode,
+    oomKilled: false,
+    finishedAtMs: world.clock.nowMs(),
+    error: failure.message,
+  };
+}
+
 /** A plan that its agent sent just before it died may be executed only now. */
-export async function settledStatus(
+async function settledStatus(
   world: ContainerWorld,
   shim: ShimClient,
   launching: boolean,
