@@ -28,6 +28,7 @@ export const runtimePackages = [
     files: ['/usr/include/zstd.h'],
     why: 'unpacks image layers in zstd',
   },
+  { name: 'mount', commands: ['mount', 'umount'], why: 'mounts volumes that name a file system' },
   { name: 'make', commands: ['make'], why: 'builds the C programs' },
   {
     name: 'util-linux',

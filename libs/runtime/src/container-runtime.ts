@@ -32,6 +32,7 @@ import type {
   RuntimeEvent,
   StopOptions,
 } from './port.js';
+import { VolumeMounts } from './volumes/volume-mounts.js';
 
 const adoptionsAtOnce = 64;
 const containersMax = 10_000;
@@ -47,6 +48,7 @@ class ShimRuntime implements ContainerRuntime {
   readonly #options: ContainerRuntimeOptions;
   readonly #disk: ContainerDisk;
   readonly #launcher: LauncherClient;
+  readonly #volumeMounts = new VolumeMounts((error, what) => this.#log(error, what));
   readonly #containers = new Map<ContainerId, Container>();
   /** Names in use or being taken. */
   readonly #names = new Map<string, ContainerId>();
@@ -94,6 +96,7 @@ class ShimRuntime implements ContainerRuntime {
         this.#log(error, `take over container ${container.id}`);
       }
     });
+    await this.#volumeMounts.sweep([...this.#containers.values()].flatMap(({ config }) => config.mounts));
     await this.#removeStrayCgroups(node);
   }
 
@@ -194,6 +197,7 @@ class ShimRuntime implements ContainerRuntime {
     return {
       disk: this.#disk,
       launcher: this.#launcher,
+      volumeMounts: this.#volumeMounts,
       clock,
       cgroupParent,
       node: () => this.#startedNode(),

@@ -112,7 +112,7 @@ export type ContainerMount =
       propagation?: string;
       mode?: string;
       driver?: string;
-      /** Mounted instead of the folder. */
+      /** Mounted over the folder on the node while a container uses it. */
       filesystem?: { type: string; device: string; flags: MountFlag[]; options: string[] };
     }
   | {

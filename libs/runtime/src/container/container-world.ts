@@ -3,12 +3,14 @@ import type { ContainerId } from '#libs/model';
 import type { LauncherClient } from '../launcher/client.js';
 import type { RuntimeClock } from '../options.js';
 import type { ContainerState, RuntimeEvent } from '../port.js';
+import type { VolumeMounts } from '../volumes/volume-mounts.js';
 import type { ContainerDisk } from './container-record.js';
 import type { Node } from './node-facts.js';
 
 export interface ContainerWorld {
   disk: ContainerDisk;
   launcher: LauncherClient;
+  volumeMounts: VolumeMounts;
   clock: RuntimeClock;
   node(): Node;
   cgroupParent: string;

@@ -117,20 +117,21 @@ export class Container {
       const { phase, launching } = this.#record;
       await endLeftRoots(this.#world, this.config);
       if (phase !== 'running' && !launching) {
-        await this.#cgroups.remove();
+        await this.#cleanUp();
         return;
       }
       const status = await adoptedStatus(this.#world, this.#shim, launching);
       switch (status.phase) {
         case 'running':
           await this.#pausing.adopt();
+          this.#world.volumeMounts.keep(this.id, this.config.mounts);
           return this.#becomeRunning(status.pid, status.startedAtMs, launching);
         case 'exited':
           return this.#becomeExited(status.exit);
         case 'gone':
           if (phase === 'running') return this.#becomeExited(await this.#shim.wait());
           await this.#kept.save({ launching: false });
-          await this.#cgroups.remove();
+          await this.#cleanUp();
       }
     });
   }
@@ -169,7 +170,7 @@ export class Container {
       const exit = exitOfFailure(this.#world, launched);
       await this.#kept.save({ launching: false, phase: 'exited', exit });
       this.#ends.tell(exit);
-      await this.#cgroups.remove();
+      await this.#cleanUp();
       throw new StartFailure(launched);
     }
     await this.#becomeRunning(launched.pid, launched.startedAtMs, true);
@@ -275,10 +276,12 @@ export class Container {
     // The shim's own record of the exit is on disk: nobody waits for this one to hear of it.
     void this.#saveQuietly();
     if (delayMs !== undefined && this.#world.mayRestart()) this.#runAgainAfter(delayMs);
+    // Whoever hears of the end finds its volumes let go.
+    await this.#world.volumeMounts.leave(this.id);
     if (exit.oomKilled) this.#emit({ type: 'oom' });
     this.#emit({ type: 'die', exit });
     this.#ends.tell(exit);
-    await this.#cgroups.remove();
+    await this.#cleanUp();
   }
 
   /** The next end; at once when it has ended already. */
@@ -419,7 +422,7 @@ export class Container {
       if (this.isRunning || this.#restarts.isWaiting) throw cannotRemove(this.state());
       this.#networkHold.release();
       await this.#roots.idle();
-      await this.#cgroups.remove();
+      await this.#cleanUp();
       await this.#kept.leave(() => this.#world.disk.remove(this.id));
       this.#removed = true;
       this.#attaches.refuse(isGone(this.id));
@@ -522,6 +525,12 @@ export class Container {
 
   #cgroupPlan(config: ContainerConfig = this.config): CgroupPlan {
     return containerCgroup(this.#world, config);
+  }
+
+  /** Nothing of it runs. */
+  async #cleanUp(): Promise<void> {
+    await this.#cgroups.remove();
+    await this.#world.volumeMounts.leave(this.id);
   }
 
   async #saveQuietly(): Promise<void> {

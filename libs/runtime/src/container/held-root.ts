@@ -32,7 +32,9 @@ export async function withHeldRoot<T>(
   const mountPoint = join(folder, 'root');
   for (const made of [folder, scratch.upperDir, scratch.workDir, mountPoint]) await mkdir(made);
   const client = createShimClient(shim);
+  const user = `${config.id}/${name}`;
   try {
+    if (view === 'whole') await world.volumeMounts.take(user, config.mounts);
     const operations: LaunchOperation[] = planHeldRoot({
       config,
       view,
@@ -49,6 +51,7 @@ export async function withHeldRoot<T>(
     return await use(`/proc/${launched.pid}/root`);
   } finally {
     await endHeld(client);
+    await world.volumeMounts.leave(user);
     await rm(folder, { recursive: true, force: true });
     await rm(shim.socketPath, { force: true });
   }

@@ -54,6 +54,7 @@ export async function launchContainer(options: {
     });
     await writeNameFiles(config, paths);
     await prepareMounts(config);
+    await world.volumeMounts.take(config.id, config.mounts);
   } catch (error) {
     // A disk that took no record is the reason for whatever else failed.
     await recorded;

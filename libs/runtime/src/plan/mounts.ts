@@ -101,7 +101,6 @@ export function mountOf(mount: ContainerMount): LaunchOperation {
         propagation: propagationOf(mount.propagation),
       };
     case 'volume':
-      if (mount.filesystem !== undefined) return volumeFilesystem(mount, mount.filesystem);
       return {
         ...bind(mount.source, mount.target, mount.readOnly),
         ...(mount.subpath === undefined ? {} : { subpath: mount.subpath }),
@@ -109,20 +108,6 @@ export function mountOf(mount: ContainerMount): LaunchOperation {
     case 'tmpfs':
       return tmpfs(mount);
   }
-}
-
-function volumeFilesystem(
-  mount: Extract<ContainerMount, { type: 'volume' }>,
-  { type, device, flags, options }: NonNullable<Extract<ContainerMount, { type: 'volume' }>['filesystem']>,
-): FilesystemMount {
-  return {
-    kind: 'mount',
-    type,
-    source: device,
-    target: mount.target,
-    flags: mount.readOnly && !flags.includes('read-only') ? [...flags, 'read-only'] : flags,
-    options,
-  };
 }
 
 /** Docker's flags unless an option takes one back. */

@@ -159,10 +159,19 @@ class FolderVolumeStore implements VolumeStore {
     if (users.length > 0) {
       throw new EnxameError('conflict', `remove ${name}: volume is in use - [${users.join(', ')}]`);
     }
+    await this.#refuseMounted(name);
     this.#volumes.delete(name);
     const leaving = join(this.#folder, `.removing-${name}`);
     await rm(leaving, { recursive: true, force: true });
     await rename(join(this.#folder, name), leaving);
     await rm(leaving, { recursive: true, force: true });
+  }
+
+  /** Removing the folder would remove what is in the file system that is mounted there. */
+  async #refuseMounted(name: string): Promise<void> {
+    const [folder, data] = await Promise.all([stat(join(this.#folder, name)), stat(this.sourceOf(name))]);
+    if (folder.dev !== data.dev) {
+      throw new EnxameError('conflict', `remove ${name}: a file system is mounted at ${this.sourceOf(name)}`);
+    }
   }
 }
