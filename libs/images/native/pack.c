@@ -137,6 +137,8 @@ static bool is_mount_place(const char *name, const struct stat *status) {
 		for (size_t i = 0; i < sizeof files / sizeof *files; i++)
 			if (strcmp(name, files[i]) == 0) return true;
 	}
+	/* Made for the files in it, where the image has none; one with other rights is somebody's work. */
+	if (strcmp(name, "etc") == 0) return status->st_mode == (S_IFDIR | 0755) && status->st_uid == 0 && status->st_gid == 0;
 	if (S_ISDIR(status->st_mode)) {
 		for (size_t i = 0; i < sizeof folders / sizeof *folders; i++)
 			if (strcmp(name, folders[i]) == 0) return true;

@@ -1,6 +1,16 @@
 import { expect } from 'chai';
-import { execFileSync } from 'node:child_process';
-import { chmodSync, chownSync, linkSync, mkdirSync, symlinkSync, utimesSync, writeFileSync } from 'node:fs';
+import { execFileSync, spawnSync } from 'node:child_process';
+import {
+  chmodSync,
+  chownSync,
+  closeSync,
+  linkSync,
+  mkdirSync,
+  openSync,
+  symlinkSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
@@ -98,6 +108,42 @@ describe('a folder as a layer', function () {
       'etc/own file',
       'srv/ folder',
     ]);
+  });
+
+  it('leaves out an etc that was made for mounts alone, and no other', async () => {
+    const path = join(folder.path, 'image-without-etc');
+    mkdirSync(join(path, 'etc'), { recursive: true });
+    for (const name of ['hosts', 'hostname', 'resolv.conf']) writeFileSync(join(path, 'etc', name), '');
+    expect((await packed(path)).every((byte) => byte === 0)).to.equal(true);
+    chmodSync(join(path, 'etc'), 0o700);
+    expect(await namesIn(packLayer(program, path))).to.deep.equal(['etc/ folder']);
+  });
+
+  it('runs without the descriptors that its starter inherited', () => {
+    // Node keeps the low ones it was given from its children, and no other.
+    const inherited = 40;
+    const script = `
+      const { readdirSync, readlinkSync } = require('node:fs');
+      const { spawn } = require('node:child_process');
+      const child = spawn(process.argv[1], ['layer', process.argv[2], '1000'], { stdio: ['pipe', 'ignore', 'ignore'] });
+      const folder = '/proc/' + child.pid + '/fd/';
+      const look = () => {
+        const names = readdirSync(folder);
+        // The folder it writes to is the sign that it has begun.
+        if (!names.some((name) => readlinkSync(folder + name).endsWith('/fs'))) return setTimeout(look, 5);
+        console.log(names.includes('${inherited}') ? 'inherited' : 'clean');
+        child.kill('SIGKILL');
+      };
+      look();`;
+    const target = join(folder.path, 'descriptors');
+    mkdirSync(target);
+    const nobody = openSync('/dev/null', 'r');
+    const { stdout } = spawnSync(process.execPath, ['-e', script, program, target], {
+      encoding: 'utf8',
+      stdio: ['ignore', 'pipe', 'inherit', ...Array<'ignore'>(inherited - 3).fill('ignore'), nobody],
+    });
+    closeSync(nobody);
+    expect(stdout).to.equal('clean\n');
   });
 
   it('packs trees that are deeper than a stack of descriptors is by default', async () => {

@@ -28,6 +28,7 @@ const mountPlaces = new Set([
   '/dev/tty',
   '/dev/urandom',
   '/dev/zero',
+  '/etc',
   '/etc/hostname',
   '/etc/hosts',
   '/etc/resolv.conf',
