@@ -3,6 +3,8 @@
  *
  *     npm run sim -- --minutes 60 --seed 7      from seed 7 on, for an hour
  *     npm run sim -- --seed 7 --worlds 1 --trace
+ *     npm run sim -- --seed 1 --worlds 20 --plot figure-eight    each with this plot; `none` for none
+ *     npm run sim -- --seed 1 --fault forget-vote               until a core that is wrong so is noticed
  *     npm run sim -- --check history.jsonl      is it linearizable? exit code 1 when not
  */
 import { readFileSync } from 'node:fs';
