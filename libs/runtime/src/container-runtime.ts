@@ -59,7 +59,7 @@ class ShimRuntime implements ContainerRuntime {
 
   constructor(options: ContainerRuntimeOptions) {
     this.#options = options;
-    this.#disk = new ContainerDisk(options);
+    this.#disk = new ContainerDisk(options, (path) => this.#launcher.remove(path));
     this.#launcher = createLauncherClient({
       binaryPath: options.launcherPath,
       socketPath: join(options.runDir, 'launcher.sock'),

@@ -8,6 +8,7 @@
 #include "cgroup.h"
 #include "cleanup.h"
 #include "kernel.h"
+#include "removal.h"
 #include "shim.h"
 
 #include <errno.h>
@@ -28,7 +29,7 @@ struct client {
   bool dead;
 };
 
-/* A shim that has not answered yet. */
+/* A shim or a removal that has not answered yet. */
 struct launch {
   int result;
   uint32_t request;
@@ -50,17 +51,24 @@ static void refuse(struct client *client, uint32_t request, int code, const char
   if (!answer_failed(&client->out, &request, &error)) client->dead = true;
 }
 
-static void fork_shim(struct launcher *launcher, struct client *client, uint32_t request, struct reader *payload) {
+typedef void child_program(struct reader *payload, uint32_t request, int result);
+
+/* `run` never returns. */
+static void fork_child(struct launcher *launcher, struct client *client, uint32_t request, struct reader *payload,
+                       child_program *run) {
   int pair[2];
   if (launcher->launch_count == LAUNCHES_MAX) return refuse(client, request, EAGAIN, "launch: too many at once");
   if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0) return refuse(client, request, errno, "launch");
   pid_t pid = fork();
-  if (pid == 0) run_shim(payload, request, pair[1]);
+  if (pid == 0) {
+    run(payload, request, pair[1]);
+    _exit(EXIT_BEFORE_EXEC);
+  }
   int code = errno;
   close(pair[1]);
   if (pid < 0) {
     close(pair[0]);
-    return refuse(client, request, code, "fork a shim");
+    return refuse(client, request, code, "fork");
   }
   launcher->launches[launcher->launch_count++] = (struct launch){pair[0], request, client};
 }
@@ -75,7 +83,10 @@ static void handle_frame(struct launcher *launcher, struct client *client, uint1
                  append_u32(&answer, (uint32_t)getpid()) && append_frame(&client->out, FRAME_OK, answer.data, answer.end);
       break;
     case FRAME_LAUNCH:
-      fork_shim(launcher, client, request, payload);
+      fork_child(launcher, client, request, payload, run_shim);
+      break;
+    case FRAME_REMOVE:
+      fork_child(launcher, client, request, payload, run_removal);
       break;
     case FRAME_SHUTDOWN:
       launcher->leaving = true;
@@ -134,7 +145,7 @@ static void finish_launch(struct launcher *launcher, size_t index) {
   uint8_t answer[ANSWER_BYTES_MAX];
   ssize_t length = recv(launch->result, answer, sizeof answer, 0);
   if (launch->client && length > 0 && !buffer_append(&launch->client->out, answer, (size_t)length)) launch->client->dead = true;
-  if (launch->client && length <= 0) refuse(launch->client, launch->request, 0, "the shim died before it answered");
+  if (launch->client && length <= 0) refuse(launch->client, launch->request, 0, "it died before it answered");
   close(launch->result);
   *launch = launcher->launches[--launcher->launch_count];
 }

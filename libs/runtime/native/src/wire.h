@@ -20,6 +20,7 @@ enum frame_type {
   FRAME_HELLO = 1,
   FRAME_LAUNCH = 2,
   FRAME_SHUTDOWN = 3,
+  FRAME_REMOVE = 4,
   /* To a shim. */
   FRAME_STATUS = 16,
   FRAME_START = 17,

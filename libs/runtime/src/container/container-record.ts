@@ -35,14 +35,20 @@ export interface ContainerFolders {
   log?: (error: unknown, what: string) => void;
 }
 
+/** Removes a folder and all in it, quicker than this process could. It may fail. */
+export type RemoveTree = (path: string) => Promise<void>;
+
 export class ContainerDisk {
   /** Its agent has let go: what happens from now on is for the next one to write down. */
   isClosed = false;
   readonly #folders: ContainerFolders;
   readonly #removals = new Set<Promise<void>>();
 
-  constructor(folders: ContainerFolders) {
+  readonly #removeTree: RemoveTree;
+
+  constructor(folders: ContainerFolders, removeTree: RemoveTree) {
     this.#folders = folders;
+    this.#removeTree = removeTree;
   }
 
   get #containers(): string {
@@ -109,7 +115,8 @@ export class ContainerDisk {
     }
     await rm(this.pathsOf(id).shimSocket, { force: true });
     while (this.#removals.size >= removalsMax) await Promise.race(this.#removals);
-    const removal = rm(leaving, { recursive: true, force: true, maxRetries: 3 })
+    const removal = this.#removeTree(leaving)
+      .catch(() => rm(leaving, { recursive: true, force: true, maxRetries: 3 }))
       .catch((error: unknown) => this.#folders.log?.(error, `remove the files of container ${id}`))
       .finally(() => this.#removals.delete(removal));
     this.#removals.add(removal);

@@ -37,7 +37,13 @@ describe('the life of a container on the real kernel', function () {
       .to.contain('conflict')
       .and.contain('is paused');
     expect(await wordsOf(fixture.runtime.remove(id))).to.contain('must be unpaused first');
-    const before = await fixture.output(id);
+    // What it wrote last may still be on its way into the log.
+    let before = '';
+    await eventually('no more output', async () => {
+      const last = before;
+      before = await fixture.output(id);
+      return before === last;
+    });
     await fixture.restart();
     await fixture.runtime.resume();
     expect(fixture.runtime.get(id)).to.deep.include({ phase: 'running', paused: true });

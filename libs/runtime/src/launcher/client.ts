@@ -6,7 +6,7 @@ import type { LaunchPlan } from './launch-plan.js';
 import type { LaunchOutcome } from './outcome.js';
 import { encodeLaunchPlan } from './plan-codec.js';
 import { startLauncher } from './start-launcher.js';
-import { frameTypes, PayloadReader, protocolVersion, u32, type Frame } from './wire.js';
+import { frameTypes, PayloadReader, protocolVersion, text, u32, type Frame } from './wire.js';
 
 export interface LauncherClientOptions {
   /** The C program. */
@@ -33,6 +33,11 @@ export interface LauncherClient {
    * not run, so look for its shim (`ShimClient.status`) before trying again.
    */
   launch(plan: LaunchPlan): Promise<LaunchOutcome>;
+  /**
+   * Removes a folder of the node with all that is in it; its containers have ended. Starts no launcher for that:
+   * `unavailable` when none is connected.
+   */
+  remove(path: string): Promise<void>;
   /** Ends the launcher; shims and containers go on. */
   shutdown(): Promise<void>;
   /** Lets go of the socket; the launcher goes on. */
@@ -73,6 +78,13 @@ class SocketLauncherClient implements LauncherClient {
     if (answer.type === frameTypes.started) return readStarted(answer.payload);
     if (answer.type === frameTypes.failed) return readFailed(answer.payload);
     throw new EnxameError('internal', `the launcher answered a launch with frame ${answer.type}`);
+  }
+
+  async remove(path: string): Promise<void> {
+    if (this.connection === undefined) throw new EnxameError('unavailable', 'no launcher is connected');
+    const { type, payload } = await this.ask(frameTypes.remove, text(path));
+    if (type !== frameTypes.ok)
+      throw new EnxameError('internal', `remove ${path}: ${readFailed(payload).message}`);
   }
 
   async shutdown(): Promise<void> {

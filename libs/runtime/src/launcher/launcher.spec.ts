@@ -1,11 +1,14 @@
+import { execFile } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { mkdir, readFile, symlink, writeFile } from 'node:fs/promises';
 import { release } from 'node:os';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
 import { expect } from 'chai';
 import { eventually, Fixture, hasV1, unifiedCgroupRoot } from './container-fixture.js';
 import type { LaunchOperation } from './launch-plan.js';
 
+const run = promisify(execFile);
 const sigterm = 15;
 const sigkill = 9;
 
@@ -306,6 +309,28 @@ describe('launcher', () => {
     await shim.signal(sigterm);
     expect(await shim.wait()).to.deep.include({ exitCode: 5 });
     expect((await fixture.log(id)).map((line) => line.log)).to.deep.equal(['2\n', 'term\n']);
+  });
+
+  it('removes what a container has left, whatever that is, and nothing else', async () => {
+    const outside = fixture.path('left', 'outside');
+    const tree = fixture.path('left', 'tree');
+    await mkdir(join(outside, 'kept'), { recursive: true });
+    await mkdir(join(tree, 'moved-0/moved-1'), { recursive: true });
+    await writeFile(join(tree, 'moved-0/moved-1/moved-2'), 'x');
+    await symlink(outside, join(tree, 'moved-0/link'));
+    // Deeper than any path may be long, and closed to everybody.
+    const name = 'x'.repeat(200);
+    await run('sh', ['-c', `for i in $(seq 30); do mkdir -m 0 ${name}; cd -P ${name}; done`], { cwd: tree });
+    await fixture.client.remove(tree);
+    expect(existsSync(tree)).to.equal(false);
+    expect(existsSync(join(outside, 'kept'))).to.equal(true);
+    // Again, when there is nothing.
+    await fixture.client.remove(tree);
+    await fixture.client.remove(outside);
+    const file = fixture.path('left', 'a-file');
+    await writeFile(file, 'x');
+    const message = await fixture.client.remove(file).catch((error: Error) => error.message);
+    expect(message).to.equal(`remove ${file}: open ${file}: not a directory`);
   });
 
   it('launches many at once', async () => {

@@ -12,6 +12,7 @@ export const frameTypes = {
   hello: 1,
   launch: 2,
   shutdown: 3,
+  remove: 4,
   status: 16,
   start: 17,
   signal: 18,
