@@ -1,6 +1,7 @@
 #include "mounts.h"
 
 #include "cleanup.h"
+#include "copy_up.h"
 #include "kernel.h"
 #include "paths.h"
 
@@ -73,6 +74,7 @@ int mount_filesystem(int root, const struct operation *operation, struct error *
   autoclose int mount = make_filesystem(operation->mount.type, operation->mount.source, &operation->mount.options,
                                         (uint64_t)operation->mount.attributes, err);
   if (mount < 0) return -1;
+  if (operation->mount.copy_up && copy_folder(target, mount, err) < 0) return -1;
   return attach_mount(mount, target, target_path, err);
 }
 
