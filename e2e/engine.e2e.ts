@@ -1,4 +1,7 @@
 /** A node's containers and volumes through the stock docker CLI: every command in its ordinary use and its failures. */
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { connect, type Socket } from 'node:net';
 import { expect } from 'chai';
 import {
   mkdirSync,
@@ -293,7 +296,98 @@ describe('a node through the docker CLI', function () {
     expect(await docker('version', '--format', '{{.Server.APIVersion}}')).to.match(/^1\.\d+$/);
   });
 
-  it('has a terminal with its size, detach keys and signals', async () => {
+  it('is left by the detach keys of the CLI, and goes on', async () => {
+    const cases: [name: string, keys: string, options: string][] = [
+      ['usual', '\x10\x11', ''],
+      ['own', '\x01x', '--detach-keys ctrl-a,x '],
+    ];
+    for (const [name, keys, options] of cases) {
+      const command = `docker run -it ${options}--name ${name} ${image} cat`;
+      const terminal = spawn('script', ['-qec', command, '/dev/null'], {
+        env: { ...process.env, ...cluster.dockerEnvironment() },
+      });
+      const ended = once(terminal, 'exit');
+      terminal.stdout.resume();
+      await eventually('the container', 20_000, async () =>
+        (await cluster.tryDocker(['inspect', name])).stdout.includes('"Running": true'),
+      );
+      terminal.stdin.write(`typed${keys}`);
+      expect(await ended).to.deep.equal([0, null]);
+      expect((await inspect(name)).State.Running, name).to.equal(true);
+    }
+  });
+
+  /** A connection that the node has taken over: what came on it, and whether the node has ended it. */
+  async function takenOver(
+    head: string[],
+  ): Promise<{ socket: Socket; seen: () => Buffer; ended: Promise<unknown> }> {
+    const socket = connect(cluster.socket);
+    let all = Buffer.alloc(0);
+    socket.on('data', (chunk) => (all = Buffer.concat([all, chunk])));
+    const ended = once(socket, 'end');
+    socket.write([...head, 'Host: node', '', ''].join('\r\n'));
+    await eventually('the answer', 20_000, async () => all.includes('\r\n\r\n'));
+    expect(all.toString('latin1')).to.match(/^HTTP\/1\.1 101 /);
+    return { socket, seen: () => all.subarray(all.indexOf('\r\n\r\n') + 4), ended };
+  }
+
+  it('is left by the detach keys that its API is told, and goes on', async () => {
+    await docker('run', '-dit', '--name', 'typed', image, 'cat');
+    const { socket, seen, ended } = await takenOver([
+      'POST /containers/typed/attach?stream=1&stdin=1&stdout=1&detachKeys=ctrl-a,x HTTP/1.1',
+      'Upgrade: tcp',
+      'Connection: Upgrade',
+    ]);
+    // The first of the keys alone is the program's, which the terminal shows in its own way.
+    socket.write('one\x01two\r');
+    await eventually('the echo', 20_000, async () => seen().includes('one^Atwo'));
+    socket.write('\x01x');
+    await ended;
+    socket.destroy();
+    expect((await inspect('typed')).State.Running).to.equal(true);
+  });
+
+  it('is attached to over a web socket', async () => {
+    await docker(
+      'run',
+      '-di',
+      '--name',
+      'web',
+      image,
+      'sh',
+      '-c',
+      'while read line; do echo "got $line"; done',
+    );
+    const { socket, seen, ended } = await takenOver([
+      'GET /containers/web/attach/ws?stream=1&stdin=1&stdout=1&stderr=1 HTTP/1.1',
+      'Upgrade: websocket',
+      'Connection: Upgrade',
+      'Sec-WebSocket-Version: 13',
+      'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==',
+    ]);
+    // Masked by zeros, a frame shows what is in it.
+    const frame = (opcode: number, data: string): Buffer =>
+      Buffer.concat([Buffer.from([0x80 | opcode, 0x80 | data.length, 0, 0, 0, 0]), Buffer.from(data)]);
+    socket.write(frame(1, 'one\n'));
+    const answer = Buffer.concat([Buffer.from([0x82, 8]), Buffer.from('got one\n')]);
+    await eventually('the answer', 20_000, async () => seen().equals(answer));
+    socket.write(frame(8, ''));
+    await ended;
+    socket.destroy();
+    expect((await inspect('web')).State.Running).to.equal(true);
+    const last = await takenOver([
+      'GET /containers/web/attach/ws?stream=1&stdout=1 HTTP/1.1',
+      'Upgrade: websocket',
+      'Connection: Upgrade',
+      'Sec-WebSocket-Version: 13',
+      'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==',
+    ]);
+    await docker('kill', 'web');
+    await last.ended;
+    last.socket.destroy();
+  });
+
+  it('has a terminal with its size, and passes signals on', async () => {
     expect((await onTerminal(`docker run --rm -it ${image} sh -c 'tty; echo $TERM'`)).stdout).to.match(
       /\/dev\/(pts\/0|console)\r?\nxterm/,
     );
@@ -301,11 +395,6 @@ describe('a node through the docker CLI', function () {
       `stty rows 33 cols 77; docker run --rm -it ${image} sh -c 'sleep 0.5; stty size'`,
     );
     expect(sized.stdout).to.contain('33 77');
-    await background('left');
-    const keys = await onTerminal(
-      `(sleep 0.5; printf '\\020\\021'; sleep 1) | docker exec -i left cat; echo done`,
-    );
-    expect(keys.stdout).to.contain('done');
     const proxied = cluster.spawnDocker([
       'run',
       '--name',

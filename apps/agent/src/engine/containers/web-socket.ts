@@ -43,7 +43,7 @@ export class WebSocketStream extends Duplex {
     super({ allowHalfOpen: true });
     this.#connection = connection;
     connection.on('data', (chunk: Buffer) => this.#take(chunk));
-    connection.on('end', () => this.push(null));
+    connection.on('end', () => this.#leave());
     connection.on('close', () => this.destroy());
     connection.on('error', () => this.destroy());
   }
@@ -66,6 +66,13 @@ export class WebSocketStream extends Duplex {
   override _destroy(error: Error | null, done: (error?: Error | null) => void): void {
     this.#connection.destroy();
     done(error);
+  }
+
+  /** A web socket has no half that stays open: whoever says that it closes is answered with the same (RFC 6455, 5.5.1). */
+  #leave(): void {
+    if (this.readableEnded || this.writableEnded) return;
+    this.push(null);
+    this.end();
   }
 
   #take(chunk: Buffer): void {
@@ -108,7 +115,7 @@ export class WebSocketStream extends Duplex {
         this.#connection.write(frame(opcodes.pong, data));
         return;
       case opcodes.close:
-        this.push(null);
+        this.#leave();
         return;
       case opcodes.pong:
         return;
