@@ -1,11 +1,15 @@
 /** `docker build` with the stock CLI and the classic builder: every instruction, the cache, and what goes wrong. */
 import { chmodSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { once } from 'node:events';
+import { createServer, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { expect } from 'chai';
+import { tarOfFile } from '#libs/images';
 import { busyboxArchive, busyboxImage } from './harness/busybox-image.js';
-import { run, TestCluster, type CommandResult } from './harness/cluster.js';
+import { eventually, run, TestCluster, type CommandResult } from './harness/cluster.js';
 
 describe('docker build', function () {
   this.timeout(120_000);
@@ -302,6 +306,125 @@ describe('docker build', function () {
       expect(result.stderr + result.stdout).to.match(words);
     });
   }
+
+  describe('with files from the web', () => {
+    const dockerfile = `FROM ${busyboxImage}\nRUN echo of the context > /word\n`;
+    const packed = gzipSync(tarOfFile('Dockerfile', Buffer.from(dockerfile)));
+    let asked: string[];
+    let hold: ((response: ServerResponse) => void) | undefined;
+    const web = createServer((request, response) => {
+      asked.push(`${request.method} ${request.url}`);
+      const files: Record<string, [type: string, content: string | Buffer]> = {
+        '/files/one.txt': ['text/plain', 'first'],
+        '/context.tar.gz': ['application/gzip', packed],
+        '/Dockerfile': ['text/plain; charset=utf-8', `FROM ${busyboxImage}\nENV FROM=web\n`],
+      };
+      const [type, content] = files[new URL(request.url ?? '', 'http://web').pathname] ?? [];
+      if (type !== undefined) {
+        response.writeHead(200, { 'content-type': type, 'last-modified': 'Sat, 03 Jan 2026 00:00:00 GMT' });
+        response.end(content);
+      } else if (request.url === '/silent') hold?.(response);
+      else response.writeHead(404).end('gone\n');
+    });
+    let url = '';
+
+    before(async () => {
+      web.listen(0, '127.0.0.1');
+      await once(web, 'listening');
+      url = `http://127.0.0.1:${(web.address() as AddressInfo).port}`;
+    });
+    beforeEach(() => (asked = []));
+    after(() => {
+      web.close();
+      web.closeAllConnections();
+    });
+
+    it("adds files by their URL, as root's own and as old as they are there", async () => {
+      const path = context({
+        Dockerfile: [
+          `FROM ${busyboxImage}`,
+          `ADD ${url}/files/one.txt /into/`,
+          `ADD ${url}/files/one.txt?x=1 /as/named`,
+          `ADD ${url}/context.tar.gz /kept/`,
+        ].join('\n'),
+      });
+      await built(path, '-t', 'web:1');
+      expect(
+        await sh('web:1', "cat /into/one.txt; stat -c ' %a %u %Y' /into/one.txt; cat /as/named; ls /kept"),
+      ).to.equal('first 600 0 1767398400\nfirstcontext.tar.gz');
+      expect((await built(path)).match(/ ---> Using cache/g)?.length).to.equal(3);
+      const missing = await build(context({ Dockerfile: `FROM ${busyboxImage}\nADD ${url}/no /\n` }));
+      expect(missing.code).not.to.equal(0);
+      expect(missing.stderr).to.include(
+        `ADD failed: failed to GET ${url}/no with status 404 Not Found: gone`,
+      );
+    });
+
+    it('takes its context from a URL: an archive, or a Dockerfile alone', async () => {
+      await built(`${url}/context.tar.gz`, '-t', 'web:2');
+      expect(await sh('web:2', 'cat /word')).to.equal('of the context');
+      await built(`${url}/Dockerfile`, '-t', 'web:3');
+      expect((await configOf('web:3'))['Env']).to.include('FROM=web');
+      const other = await cluster.api<{ message: string }>(
+        'POST',
+        `/build?remote=${encodeURIComponent(`${url}/none`)}`,
+      );
+      expect([other.status, other.body.message]).to.deep.equal([
+        404,
+        `error downloading remote context ${url}/none: failed to GET ${url}/none with status 404 Not Found: gone`,
+      ]);
+    });
+
+    it('is cancelled by its id while it waits', async () => {
+      const waits = new Promise<void>((resolve) => (hold = () => resolve()));
+      const path = encodeURIComponent(`${url}/silent`);
+      const building = cluster.api<{ message: string }>('POST', `/build?remote=${path}&buildid=mine`);
+      await waits;
+      expect((await cluster.api('POST', '/build/cancel?id=mine')).status).to.equal(200);
+      expect((await building).body.message).to.equal('the build was cancelled');
+      expect((await cluster.api('POST', '/build/cancel')).status).to.equal(400);
+    });
+  });
+
+  it('is cancelled while a command runs, and leaves no container', async () => {
+    const path = context({ Dockerfile: `FROM ${busyboxImage}\nRUN echo runs; sleep 300\n` });
+    const archive = join(folder, 'cancelled.tar');
+    await run('tar', ['-C', path, '-cf', archive, '.']);
+    const building = run('curl', [
+      '-sN',
+      '--unix-socket',
+      cluster.socket,
+      '-X',
+      'POST',
+      '-H',
+      'Content-Type: application/x-tar',
+      '--data-binary',
+      `@${archive}`,
+      'http://node/build?buildid=long',
+    ]);
+    await eventually('the command', 20_000, async () => (await cluster.docker(['ps', '-q'])) !== '');
+    await cluster.api('POST', '/build/cancel?id=long');
+    expect((await building).stdout).to.include('the build was cancelled');
+    await eventually('its container’s end', 20_000, async () => (await cluster.docker(['ps', '-q'])) === '');
+  });
+
+  it('takes steps from an image that --cache-from names, and from no other', async () => {
+    const path = context({
+      Dockerfile: `FROM ${busyboxImage}\nRUN cat /proc/sys/kernel/random/uuid > /first\nENV A=b\n`,
+    });
+    await built(path, '-t', 'source:1');
+    const first = await sh('source:1', 'cat /first');
+    const archive = join(folder, 'source.tar');
+    await cluster.docker(['save', '-o', archive, 'source:1']);
+    // Removed with the steps it was made of: what comes back is an image like one from elsewhere.
+    await cluster.docker(['rmi', 'source:1']);
+    await cluster.docker(['load', '-q', '-i', archive]);
+    const cached = await built(path, '--cache-from', 'source:1', '-t', 'taken:1');
+    expect(cached.match(/ ---> Using cache/g)?.length).to.equal(2);
+    expect(await sh('taken:1', 'cat /first')).to.equal(first);
+    await built(path, '--cache-from', 'no/such:1', '--no-cache', '-t', 'fresh:1');
+    expect(await sh('fresh:1', 'cat /first')).not.to.equal(first);
+  });
 
   it('answers BuildKit with the way out', async () => {
     const answer = await cluster.api<{ message: string }>('POST', '/build?version=2&session=x');

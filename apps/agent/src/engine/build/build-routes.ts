@@ -8,7 +8,7 @@ import { Build, readDockerfile } from './build.js';
 import { BuildOutput } from './build-output.js';
 import { buildRequestOf, type BuildRequest } from './build-request.js';
 import type { BuildDependencies } from './dependencies.js';
-import { download, isUrl } from './download.js';
+import { downloadFor, isUrl } from './download.js';
 import { CommandFailure } from './run-step.js';
 
 export function buildRoutes(deps: BuildDependencies): Route[] {
@@ -103,7 +103,11 @@ async function readContext(
       `a build context from git is not available in this version: ${asked.remote}`,
     );
   }
-  const { bytes, contentType } = await download(asked.remote, signal);
+  const { bytes, contentType } = await downloadFor(
+    `error downloading remote context ${asked.remote}`,
+    asked.remote,
+    signal,
+  );
   const isText = contentType.startsWith('text/plain');
   if (isText) asked.dockerfile = 'Dockerfile';
   const tar = isText ? tarOfFile('Dockerfile', bytes) : bytes;

@@ -20,7 +20,7 @@ import { posix } from 'node:path';
 import { Readable } from 'node:stream';
 import { variablesIn, type StageState } from './build-state.js';
 import type { BuildDependencies } from './dependencies.js';
-import { download, isUrl } from './download.js';
+import { downloadFor, isUrl } from './download.js';
 import { modeOf, ownerOf } from './ownership.js';
 
 export interface CopyStep {
@@ -97,7 +97,7 @@ async function itemsOf(
   }
   const path = expand(source);
   if (kind === 'ADD' && isUrl(path)) {
-    const { name, bytes, mtimeSeconds } = await download(path, signal);
+    const { name, bytes, mtimeSeconds } = await downloadFor('ADD failed', path, signal);
     if (name === '' && destination.endsWith('/')) {
       throw new EnxameError('invalid-argument', `cannot determine filename from url: ${path}`);
     }

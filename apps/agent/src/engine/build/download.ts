@@ -1,5 +1,5 @@
 /** Files that a build takes from elsewhere: `ADD http://...` and a context by its URL. */
-import { EnxameError, describeError } from '#libs/model';
+import { EnxameError, describeError, type ErrorCode } from '#libs/model';
 
 export interface Download {
   /** Last part of the URL's path; empty when there is none. */
@@ -15,7 +15,7 @@ export function isUrl(text: string): boolean {
   return /^https?:\/\//i.test(text);
 }
 
-/** Rejects with `unavailable` in words that name the URL without what may be a secret in it. */
+/** Rejects with words that name the URL without what may be a secret in it, and with what the server answered. */
 export async function download(text: string, signal: AbortSignal): Promise<Download> {
   let url: URL;
   try {
@@ -26,13 +26,7 @@ export async function download(text: string, signal: AbortSignal): Promise<Downl
   const shown = `${url.origin}${url.pathname}`;
   try {
     const answer = await fetch(url, { signal, redirect: 'follow' });
-    if (!answer.ok) {
-      await answer.body?.cancel();
-      throw new EnxameError(
-        'unavailable',
-        `Get "${shown}": server returned ${answer.status} ${answer.statusText}`,
-      );
-    }
+    if (!answer.ok) throw await refusalOf(answer, shown);
     const modified = Date.parse(answer.headers.get('last-modified') ?? '');
     return {
       name: decodeURIComponent(url.pathname.slice(url.pathname.lastIndexOf('/') + 1)),
@@ -46,6 +40,30 @@ export async function download(text: string, signal: AbortSignal): Promise<Downl
   }
 }
 
+const refusalCodes: Readonly<Record<number, ErrorCode>> = {
+  400: 'invalid-argument',
+  401: 'unauthorized',
+  403: 'forbidden',
+  404: 'not-found',
+};
+const refusalBytesMax = 500;
+
+/** In Docker's words: the status, and what the server said about it. */
+async function refusalOf(answer: Response, shown: string): Promise<EnxameError> {
+  const chunks: Uint8Array[] = [];
+  let length = 0;
+  for await (const chunk of (answer.body ?? []) as AsyncIterable<Uint8Array>) {
+    chunks.push(chunk);
+    length += chunk.length;
+    if (length > refusalBytesMax) break;
+  }
+  const said = Buffer.concat(chunks).toString('utf8', 0, refusalBytesMax).trim();
+  return new EnxameError(
+    refusalCodes[answer.status] ?? 'internal',
+    `failed to GET ${shown} with status ${answer.status} ${answer.statusText}: ${said}`,
+  );
+}
+
 async function bounded(body: AsyncIterable<Uint8Array> | null, shown: string): Promise<Buffer> {
   const chunks: Uint8Array[] = [];
   let length = 0;
@@ -56,4 +74,14 @@ async function bounded(body: AsyncIterable<Uint8Array> | null, shown: string): P
     chunks.push(chunk);
   }
   return Buffer.concat(chunks);
+}
+
+/** As `download`; a failure says what it was for. */
+export async function downloadFor(what: string, text: string, signal: AbortSignal): Promise<Download> {
+  try {
+    return await download(text, signal);
+  } catch (error) {
+    if (signal.aborted || !(error instanceof EnxameError)) throw error;
+    throw new EnxameError(error.code, `${what}: ${error.message}`, { cause: error.cause });
+  }
 }
