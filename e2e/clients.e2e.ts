@@ -1,32 +1,18 @@
 /** Other people's clients of Docker's API, each in its ordinary use of one node. */
 import { expect } from 'chai';
-import {
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readFileSync,
-  rmSync,
-  symlinkSync,
-  writeFileSync,
-} from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { busyboxArchive } from './harness/busybox-image.js';
+import { clientsFolder as clients, missing } from './harness/clients.js';
 import { run, TestCluster, type CommandResult } from './harness/cluster.js';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
-const clients = join(root, 'build/tools/clients');
 const scripts = join(root, 'e2e/clients');
 const image = 'busybox:latest';
 /** Words of an answer that names a part of the API this version does not have. */
 const notThere = /not implemented yet|is not available in this version/;
-
-function missing(client: string): string | undefined {
-  const file = join(clients, 'missing.json');
-  if (!existsSync(file)) return 'set-up has not been run for tests';
-  return (JSON.parse(readFileSync(file, 'utf8')) as Record<string, string>)[client];
-}
 
 const compose = `
 services:

@@ -1,11 +1,15 @@
 /** Images with the stock CLI: save, load, push, import, commit, rmi; and what other tools make of ours and we of theirs. */
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { randomBytes } from 'node:crypto';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect } from 'chai';
 import { busyboxArchive, busyboxImage } from './harness/busybox-image.js';
-import { run, TestCluster } from './harness/cluster.js';
+import { clientsFolder, missing } from './harness/clients.js';
+import { eventually, run, TestCluster } from './harness/cluster.js';
 import { TestRegistry } from './harness/registry.js';
+
+const tools = join(clientsFolder, 'images/bin');
 
 describe('images', function () {
   this.timeout(120_000);
@@ -34,6 +38,14 @@ describe('images', function () {
     const result = await run('skopeo', ['--insecure-policy', ...args]);
     if (result.code !== 0) throw new Error(`skopeo ${args.join(' ')}: ${result.stderr}`);
     return result.stdout;
+  }
+  const echoed = (image: string): Promise<string> =>
+    cluster.docker(['run', '--rm', '--network', 'none', image, '/bin/echo', 'runs']);
+  async function tarOf(name: string, content: Buffer): Promise<Buffer> {
+    const file = join(folder, name);
+    writeFileSync(file, content);
+    await run('tar', ['-C', folder, '-cf', `${file}.tar`, name]);
+    return readFileSync(`${file}.tar`);
   }
   async function manifestOf(reference: string): Promise<{ layers: { mediaType: string; digest: string }[] }> {
     return JSON.parse(await skopeo('inspect', '--raw', '--tls-verify=false', `docker://${reference}`));
@@ -103,6 +115,157 @@ describe('images', function () {
     );
     await cluster.docker(['pull', `${registry.name}/by/skopeo:3`]);
     expect(await inspect(`${registry.name}/by/skopeo:3`, '{{.Id}}')).to.equal(id);
+  });
+
+  it('is a daemon to skopeo, to take images from and to give images to', async () => {
+    const daemon = ['--src-daemon-host', `unix://${cluster.socket}`];
+    const folderOfLayout = join(folder, 'of-daemon');
+    await skopeo('copy', ...daemon, `docker-daemon:${busyboxImage}`, `oci:${folderOfLayout}:1`);
+    const host = ['--dest-daemon-host', `unix://${cluster.socket}`];
+    await skopeo('copy', ...host, `oci:${folderOfLayout}:1`, 'docker-daemon:by/daemon:1');
+    expect(await echoed('by/daemon:1')).to.equal('runs');
+  });
+
+  it('exchanges images with buildah, by archive, by registry and as its daemon', async function () {
+    const why = missing('buildah');
+    if (why !== undefined) {
+      console.log(`      skipped: buildah: ${why}`);
+      this.skip();
+    }
+    const socket = join(folder, 'docker.sock');
+    writeFileSync(socket, '');
+    const script = `mount --bind ${cluster.socket} ${socket} && mount -t tmpfs run /run && ln -s ${socket} /run/docker.sock && exec "$@"`;
+    const roots = ['--root', join(folder, 'buildah'), '--runroot', join(folder, 'buildah-run')];
+    const buildah = async (...args: string[]): Promise<string> => {
+      const command = [...roots, '--storage-driver', 'vfs', ...args];
+      // It looks for a daemon in one place only: there, in a mount namespace of its own, is ours.
+      const result = await run(
+        'unshare',
+        ['--mount', 'sh', '-c', script, 'sh', join(tools, 'buildah'), ...command],
+        { timeoutMs: 60_000 },
+      );
+      if (result.code !== 0) throw new Error(`buildah ${args.join(' ')}: ${result.stderr}`);
+      return result.stdout.trim();
+    };
+    const file = join(folder, 'added');
+    writeFileSync(file, 'by buildah');
+    // Ours to it: from the daemon, an archive, a registry. What it makes of each comes back by another way.
+    const ways: [from: string, to: string, comesBack: () => Promise<unknown>][] = [
+      [
+        `docker-daemon:${busyboxImage}`,
+        `docker-archive:${join(folder, 'buildah.tar')}:by/buildah:archive`,
+        () => cluster.docker(['load', '-i', join(folder, 'buildah.tar')]),
+      ],
+      [
+        `docker-archive:${join(folder, 'ours.tar')}`,
+        `docker://${registry.name}/by/buildah:registry`,
+        async () => {
+          await cluster.docker(['pull', `${registry.name}/by/buildah:registry`]);
+          await cluster.docker(['tag', `${registry.name}/by/buildah:registry`, 'by/buildah:registry']);
+        },
+      ],
+      [`docker://${pushed}`, 'docker-daemon:by/buildah:daemon', async () => undefined],
+      [
+        `docker://${pushed}`,
+        `oci-archive:${join(folder, 'buildah-oci.tar')}:by/buildah:oci`,
+        () => cluster.docker(['load', '-i', join(folder, 'buildah-oci.tar')]),
+      ],
+    ];
+    for (const [from, to, comesBack] of ways) {
+      const container = await buildah('from', '--pull-always', '--tls-verify=false', from);
+      await buildah('copy', container, file, '/added');
+      await buildah('config', '--cmd', '/bin/cat /added', container);
+      await buildah('commit', '--rm', '--tls-verify=false', container, to);
+      await comesBack();
+      const image = `by/buildah:${/:([a-z]+)$/.exec(to)?.[1]}`;
+      const seen = await cluster.docker(['run', '--rm', '--network', 'none', image]);
+      expect(seen, `${from} as ${to}`).to.equal('by buildah');
+    }
+  });
+
+  it('exchanges images with umoci both ways', async function () {
+    const why = missing('umoci');
+    if (why !== undefined) {
+      console.log(`      skipped: umoci: ${why}`);
+      this.skip();
+    }
+    const umoci = async (...args: string[]): Promise<void> => {
+      const result = await run(join(tools, 'umoci'), args);
+      if (result.code !== 0) throw new Error(`umoci ${args.join(' ')}: ${result.stderr}`);
+    };
+    const layout = join(folder, 'umoci');
+    const file = join(folder, 'added');
+    writeFileSync(file, 'by umoci');
+    const tar = async (...args: string[]): Promise<void> => {
+      const result = await run('tar', args);
+      if (result.code !== 0) throw new Error(`tar: ${result.stderr}`);
+    };
+    // What `docker save` writes is a layout as it is.
+    mkdirSync(layout);
+    await cluster.docker(['save', '-o', join(folder, 'for-umoci.tar'), 'by/skopeo:1']);
+    await tar('-C', layout, '-xf', join(folder, 'for-umoci.tar'));
+    const { manifests } = JSON.parse(readFileSync(join(layout, 'index.json'), 'utf8'));
+    const tag: string = manifests[0].annotations['org.opencontainers.image.ref.name'];
+    await umoci('insert', '--image', `${layout}:${tag}`, '--tag', 'more', file, '/added');
+    await umoci('config', '--image', `${layout}:more`, '--config.cmd', '/bin/cat', '--config.cmd', '/added');
+    await umoci('rm', '--image', `${layout}:${tag}`);
+    await umoci('gc', '--layout', layout);
+    for (const name of ['manifest.json', 'repositories']) rmSync(join(layout, name), { force: true });
+    await tar('-C', layout, '-cf', join(folder, 'of-umoci.tar'), '.');
+    const loaded = await cluster.docker(['load', '-q', '-i', join(folder, 'of-umoci.tar')]);
+    const id = /(sha256:[0-9a-f]{64})|Loaded image: (\S+)/.exec(loaded);
+    const reads = (image: string): Promise<string> =>
+      cluster.docker(['run', '--rm', '--network', 'none', image]);
+    expect(await reads(id?.[1] ?? id?.[2] ?? '')).to.equal('by umoci');
+    await skopeo(
+      'copy',
+      '--dest-tls-verify=false',
+      `oci:${layout}:more`,
+      `docker://${registry.name}/by/umoci:1`,
+    );
+    await cluster.docker(['pull', `${registry.name}/by/umoci:1`]);
+    expect(await reads(`${registry.name}/by/umoci:1`)).to.equal('by umoci');
+  });
+
+  it('shows no half image after kill -9 of the agent, in a pull, a load and a build', async () => {
+    const noise = randomBytes(24 * 1024 * 1024);
+    await registry.push('team/noise', '1', await tarOf('noise', noise), { Cmd: ['none'] });
+    const name = `${registry.name}/team/noise:1`;
+    const archive = join(folder, 'noise.tar');
+    await cluster.docker(['pull', '-q', name]);
+    await cluster.docker(['save', '-o', archive, name]);
+    await cluster.docker(['rmi', name]);
+    const context = join(folder, 'noise-context');
+    mkdirSync(context);
+    writeFileSync(join(context, 'noise'), noise);
+    writeFileSync(join(context, 'Dockerfile'), `FROM ${busyboxImage}\nCOPY noise /\nRUN sleep 60\n`);
+    const store = join(cluster.stateDir, 'node-1/images');
+    const works: [what: string, args: string[]][] = [
+      ['pull', ['pull', name]],
+      ['load', ['load', '-i', archive]],
+      ['build', ['build', '-t', 'noise:built', context]],
+    ];
+    const images = (): Promise<string> => cluster.docker(['images', '-a', '--no-trunc', '-q']);
+    const before = await images();
+    for (const [what, args] of works) {
+      const agent = Number(cluster.agentPid(1));
+      const env = { ...cluster.dockerEnvironment(), DOCKER_BUILDKIT: '0' };
+      const work = run('docker', args, { env, timeoutMs: 60_000 });
+      await eventually(`work on the ${what}`, 30_000, async () => readdirSync(join(store, 'tmp')).length > 0);
+      process.kill(agent, 'SIGKILL');
+      expect((await work).code, what).not.to.equal(0);
+      await eventually('a new agent', 30_000, async () => {
+        const pid = cluster.agentPid(1);
+        return pid !== undefined && Number(pid) !== agent && (await cluster.tryDocker(['ps'])).code === 0;
+      });
+      expect(readdirSync(join(store, 'tmp')), `left of the ${what}`).to.deep.equal([]);
+      // A step of a build that was whole before the kill may stay, as the cache.
+      if (what !== 'build') expect(await images(), what).to.equal(before);
+      expect((await cluster.tryDocker(['image', 'inspect', name])).code, what).to.equal(1);
+    }
+    await cluster.docker(['pull', '-q', name]);
+    await cluster.docker(['load', '-q', '-i', archive]);
+    await cluster.docker(['rmi', name]);
   });
 
   it('imports a root file system and commits a container', async () => {

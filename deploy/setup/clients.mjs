@@ -11,6 +11,8 @@ const debianClients = [
   { client: 'docker-sdk-python', probe: ['python3', ['-c', 'import docker']], packages: ['python3-docker'] },
   { client: 'compose-1', probe: ['docker-compose', ['version']], packages: ['docker-compose'] },
 ];
+/** Tools for images. What they are linked with comes with skopeo, which set-up installs. */
+const imageTools = ['buildah', 'umoci'];
 /** Debian 12 has version 1 of compose only. */
 const composeRelease = 'trixie';
 
@@ -61,6 +63,19 @@ function provideComposePlugin(folder) {
   rmSync(apt, { recursive: true, force: true });
 }
 
+/** One program of a package, unpacked and never installed. */
+function provideUnpacked(folder, name) {
+  if (existsSync(join(folder, 'bin', name))) return;
+  const unpacked = join(folder, name);
+  for (const path of [unpacked, join(folder, 'bin')]) mkdirSync(path, { recursive: true });
+  run('apt-get', ['-o', 'APT::Sandbox::User=root', 'download', '-q', name], { cwd: unpacked });
+  const [file] = readdirSync(unpacked).filter((entry) => entry.endsWith('.deb'));
+  run('dpkg', ['-x', join(unpacked, file), unpacked]);
+  if (!succeeds([join(unpacked, 'usr/bin', name), ['--version']])) throw new Error(`${name} does not run`);
+  run('cp', [join(unpacked, 'usr/bin', name), join(folder, 'bin', name)]);
+  rmSync(unpacked, { recursive: true, force: true });
+}
+
 function provideNpm(folder) {
   if (existsSync(join(folder, 'node_modules', 'testcontainers'))) return;
   mkdirSync(folder, { recursive: true });
@@ -82,6 +97,7 @@ export function provideClients(folder, aptUpdate) {
   };
   for (const entry of debianClients) attempt(entry.client, () => provideDebian(entry, aptUpdate));
   attempt('compose-2', () => provideComposePlugin(folder));
+  for (const name of imageTools) attempt(name, () => provideUnpacked(join(folder, 'images'), name));
   attempt('npm', () => provideNpm(join(folder, 'npm')));
   mkdirSync(folder, { recursive: true });
   writeFileSync(join(folder, 'missing.json'), `${JSON.stringify(missing, null, 2)}\n`);

@@ -131,6 +131,13 @@ describe('ApiServer', () => {
     const table: [string, string, string | undefined, number, string][] = [
       [
         'GET',
+        '/v1.21/images/json',
+        undefined,
+        400,
+        'client version 1.21 is too old. Minimum supported API version is 1.24, please upgrade your client to a newer version',
+      ],
+      [
+        'GET',
         '/v1.23/images/json',
         undefined,
         400,

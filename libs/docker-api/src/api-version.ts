@@ -3,6 +3,11 @@ import { EnxameError } from '#libs/model';
 
 export const apiVersion = '1.50';
 export const apiVersionMin = '1.24';
+/**
+ * What skopeo, buildah and podman of Debian 12 ask with (containers/image before 5.30): they load and save images, which
+ * is as it was then.
+ */
+const stillSpoken = '1.22';
 
 type Version = readonly [number, number];
 
@@ -16,7 +21,7 @@ export function splitVersion(path: string): { version: Version; path: string } {
   if (match === null) return { version: newest, path };
   const version: Version = [Number(match[1]), Number(match[2])];
   const text = `${version[0]}.${version[1]}`;
-  if (compare(version, oldest) < 0) {
+  if (compare(version, oldest) < 0 && text !== stillSpoken) {
     throw new EnxameError(
       'invalid-argument',
       `client version ${text} is too old. Minimum supported API version is ${apiVersionMin}, please upgrade your client to a newer version`,

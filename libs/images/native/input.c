@@ -79,19 +79,22 @@ static bool fill(void) {
 	return more;
 }
 
-bool input_read(void *to, size_t length) {
+size_t input_read_some(void *to, size_t length) {
 	size_t done = 0;
 	while (done < length) {
-		if (position == filled && !fill()) {
-			if (done == 0) return false;
-			fail_archive("the archive ends in the middle of an entry");
-		}
+		if (position == filled && !fill()) break;
 		size_t bytes = filled - position < length - done ? filled - position : length - done;
 		memcpy((char *)to + done, piece + position, bytes);
 		position += bytes;
 		done += bytes;
 	}
-	return true;
+	return done;
+}
+
+bool input_read(void *to, size_t length) {
+	size_t done = input_read_some(to, length);
+	if (done != length && done != 0) fail_archive("the archive ends in the middle of an entry");
+	return done == length;
 }
 
 void input_skip(int64_t length) {

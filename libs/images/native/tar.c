@@ -313,6 +313,12 @@ bool tar_next(struct entry *entry) {
 	}
 }
 
+/* Some programs (umoci's insert) end without the last file's padding; Go's reader, and so Docker, takes that for the end. */
+static void skip_padding(int64_t size) {
+	unsigned char padding[block_bytes];
+	input_read_some(padding, (size_t)padding_of(size));
+}
+
 void tar_write_content(struct entry *entry, int fd) {
 	if (!entry->sparse) {
 		input_copy(fd, entry->size, entry->name);
@@ -323,9 +329,10 @@ void tar_write_content(struct entry *entry, int fd) {
 		}
 		if (ftruncate(fd, entry->real_size) < 0) fail_system("cannot write \"%s\"", entry->name);
 	}
-	input_skip(padding_of(entry->size));
+	skip_padding(entry->size);
 }
 
 void tar_skip_content(struct entry *entry) {
-	input_skip(entry->size + padding_of(entry->size));
+	input_skip(entry->size);
+	skip_padding(entry->size);
 }

@@ -54,6 +54,8 @@ noreturn void fail_system(const char *format, ...) __attribute__((format(printf,
 void input_open(int64_t bytes_max);
 /* Reads exactly `length` bytes. False at the end of the input when nothing was read; fails in the middle. */
 bool input_read(void *to, size_t length);
+/* As many of them as there are before the end. */
+size_t input_read_some(void *to, size_t length);
 void input_skip(int64_t length);
 /* Writes the next `length` bytes to `fd`. */
 void input_copy(int fd, int64_t length, const char *name);

@@ -76,6 +76,15 @@ class ByteReader {
     return Buffer.concat([first, await this.whole(blockBytes - first.length)]);
   }
 
+  /** What fills a member's last block. Some programs end without that of the last member: Go's reader lets it pass. */
+  async padding(contentBytes: number): Promise<void> {
+    for (let left = -contentBytes & (blockBytes - 1); left > 0; ) {
+      const piece = await this.some(left);
+      if (piece === undefined) return;
+      left -= piece.length;
+    }
+  }
+
   async drain(): Promise<void> {
     while ((await this.some(Number.MAX_SAFE_INTEGER)) !== undefined) continue;
   }
@@ -247,7 +256,7 @@ export async function* readArchive(
         extension = {};
         // A consumer that skips a member has not started its content; one that stops half-way is a mistake.
         for await (const _rest of content) continue;
-        await reader.whole(-sizeBytes & (blockBytes - 1));
+        await reader.padding(sizeBytes);
       }
     }
     if (members === 0) throw invalid('it is empty');

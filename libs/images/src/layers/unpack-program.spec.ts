@@ -365,6 +365,12 @@ describe('enxame-unpack', () => {
     closeSync(descriptor);
   });
 
+  it('takes an archive that ends without the padding of its last file', async () => {
+    const whole = tar([{ name: 'f', content: 'x' }]);
+    expect(await unpackBytes(whole.subarray(0, 513))).to.have.property('sizeBytes', 1);
+    expect(listing()).to.deep.equal(['f 644 0:0 x']);
+  });
+
   it('gives files the owner they have, in folders of another group, too', async () => {
     await unpack([
       { name: './', type: '5', mode: 0o2755, gid: 7 },
