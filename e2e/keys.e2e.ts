@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto';
 import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { readStoredIdentity, writeNodeIdentity, type NodeIdentity } from '#libs/pki';
 import { expect } from 'chai';
 import { busyboxImage, loadBusybox } from './harness/busybox-image.js';
 import { enxameMain, eventually, run, TestCluster } from './harness/cluster.js';
@@ -158,13 +159,30 @@ configs: { motd: { file: ./motd, template_driver: golang } }
     const before = await cluster.docker(['swarm', 'unlock-key', '-q']);
     const key = keyIn(await cluster.docker(['swarm', 'unlock-key', '--rotate']));
     expect(key).to.not.equal(before);
+    await sealIdentityWith(key, before);
+    const agent = cluster.agentPid(1);
+    process.kill(agent, 'SIGKILL');
     await killManager();
+    await eventually('another agent', 20_000, async () => cluster.agentPid(1) !== agent);
     await untilState('locked');
     const old = await cluster.tryDocker(['swarm', 'unlock'], { input: `${before}\n` });
     expect(old.stderr).to.contain('invalid key provided');
     await cluster.docker(['swarm', 'unlock'], { input: `${key}\n` });
     await untilState('active');
+    await opensWith(key);
   });
+
+  const stateDir = `${cluster.stateDir}/node-1`;
+  const opensWith = (key: string): Promise<NodeIdentity> =>
+    eventually('the key of the node is sealed with the unlock key', 20_000, async () => {
+      const stored = readStoredIdentity(stateDir);
+      return stored?.kind === 'sealed' ? stored.open(key) : undefined;
+    });
+
+  /** As if everything had been killed between the two files that an unlock key seals. */
+  async function sealIdentityWith(present: string, other: string): Promise<void> {
+    writeNodeIdentity(stateDir, await opensWith(present), other);
+  }
 
   it('needs no key any more once autolock is off', async () => {
     await cluster.docker(['swarm', 'update', '--autolock=false']);
@@ -179,6 +197,18 @@ configs: { motd: { file: ./motd, template_driver: golang } }
     await eventually('the key of the node lies open', 20_000, async () =>
       readFileSync(identity, 'utf8').startsWith('-----BEGIN PRIVATE KEY-----'),
     );
+  });
+
+  it('refuses a second manager on the folder of one that runs, which goes on', async () => {
+    const main = enxameMain.replace('enxame.js', 'manager.js');
+    const config = JSON.parse(readFileSync(`${stateDir}/manager.json`, 'utf8')) as Record<string, unknown>;
+    const file = join(cluster.stateDir, 'second.json');
+    const elsewhere = { clusterPort: 2399, managerSocket: join(cluster.stateDir, 'second.sock') };
+    writeFileSync(file, JSON.stringify({ ...config, ...elsewhere }));
+    const ended = await run(process.execPath, [main, '--config', file], { timeoutMs: 30_000 });
+    expect(ended.code).to.equal(1);
+    expect(ended.stdout + ended.stderr).to.contain('raft is in use by another process');
+    await cluster.docker(['node', 'update', '--label-add', 'still=here', 'node-1']);
   });
 
   it('comes back from a backup as it was when the backup was made', async () => {

@@ -5,12 +5,16 @@ import { createRootCa } from '#libs/pki';
 import { expect } from 'chai';
 import { eventually, run, TestCluster } from './harness/cluster.js';
 
+const port = 18_087;
+
 describe('docker swarm and docker node', function () {
   this.timeout(120_000);
   const cluster = new TestCluster('e2e-managers', 3);
   /** The fourth node stays a worker. */
   const [first, second, third, worker] = [1, 2, 3, 4];
   const addressOf = (node: number): string => cluster.addressOf(node);
+  /** A second address of the worker, for overlay traffic. */
+  const dataPath = (): string => addressOf(worker).replace(/\.\d+$/, '.44');
 
   before(() => cluster.up(['--bare']));
   after(() => cluster.end());
@@ -107,7 +111,10 @@ describe('docker swarm and docker node', function () {
     expect(
       await cluster.docker(['info', '--format', '{{.Swarm.LocalNodeState}}'], { node: worker }),
     ).to.equal('inactive');
-    await cluster.docker(['swarm', 'join', '--token', await token('worker'), to], { node: worker });
+    const namespace = ['-n', `enxame-${cluster.name}-node-${worker}`];
+    await run('ip', [...namespace, 'addr', 'add', `${dataPath()}/24`, 'dev', 'eth0']);
+    const join = ['swarm', 'join', '--data-path-addr', dataPath(), '--token', await token('worker'), to];
+    await cluster.docker(join, { node: worker });
     await cluster.docker(['swarm', 'join', '--token', await token('manager'), to], { node: second });
     await cluster.docker(['swarm', 'join', '--token', await token('worker'), to], { node: third });
     expect(await words(third, 'swarm', 'join', '--token', await token('worker'), to)).to.contain(
@@ -138,6 +145,29 @@ describe('docker swarm and docker node', function () {
       expect(await cluster.docker(['inspect', '-f', '{{.State.Status}}', id], { node })).to.equal('running');
     }
     expect(await words(worker, 'service', 'ls')).to.contain("Worker nodes can't be used");
+  });
+
+  it('sends overlay traffic to the address that a node was given for it', async () => {
+    const create = ['service', 'create', '--name', 'far', '--constraint', 'node.hostname==node-4'];
+    await cluster.docker([...create, '--publish', `${port}:8080`, 'enxame/demo:1'], { timeoutMs: 60_000 });
+    const inside = (node: number, ...args: string[]) =>
+      run('ip', ['netns', 'exec', `enxame-${cluster.name}-node-${node}`, ...args]);
+    const devices = await inside(worker, 'ip', '-d', 'link', 'show', 'type', 'vxlan');
+    expect(devices.stdout).to.contain(`local ${dataPath()}`);
+    const forwarding = (await inside(second, 'bridge', 'fdb')).stdout;
+    expect(forwarding)
+      .to.contain(`dst ${dataPath()} `)
+      .and.not.contain(`dst ${addressOf(worker)} `);
+    // From outside, and from a node as the client, through a node that has no task of it.
+    for (const client of ['outside', 'node'] as const) {
+      const url = `http://${addressOf(second)}:${port}/`;
+      const curl = ['curl', '-sS', '--max-time', '5', url];
+      const answer = client === 'outside' ? await run(curl[0]!, curl.slice(1)) : await inside(third, ...curl);
+      expect(answer.stdout, `${client}: ${answer.stderr}`).to.contain('service');
+      const own = await inside(worker, ...curl);
+      expect(own.stdout, own.stderr).to.contain('service');
+    }
+    await cluster.docker(['service', 'rm', 'far']);
   });
 
   it("replaces the root of the cluster by the user's own, under everything that runs", async () => {

@@ -112,7 +112,7 @@ export class NodeAgent {
       managerApi: new ManagerApi(config.managerSocket),
       member: (state, how) => this.#member(state, how),
       interfaces: () => networkInterfaces(),
-      useAddress: (address) => network.useAddress(address),
+      useAddress: (address, advertised) => network.useAddress(address, advertised),
       closeEnginePort: () => this.#frontDoor.closeEnginePort(),
       clearWorkload: () => clearWorkload({ runtime, network, log }),
       log,

@@ -15,6 +15,8 @@ export interface BalancedNetwork {
 export interface BalancedPeer {
   /** Underlay address. */
   address: string;
+  /** What it has beside that one, as a client of its own. */
+  advertisedAddress?: string;
   macAddress: string;
   /** Firewall mark of connections that came in through this node. */
   mark: number;

@@ -1,5 +1,5 @@
 /** A balancer program as an nftables table: fixed base chains, and the sets, maps and chains that change. */
-import type { BalancerProgram } from './program.js';
+import type { BalancedPeer, BalancerProgram } from './program.js';
 
 /** A set (values are empty) or a map, by key. */
 export interface ElementSet {
@@ -188,7 +188,7 @@ export function buildRuleset(program: BalancerProgram): Ruleset {
       'same_network',
       set('ipv4_addr . ipv4_addr', keys(subnets.map((subnet) => `${subnet} . ${subnet}`)), true),
     ],
-    ['peers', set('ipv4_addr', keys(program.peers.map((peer) => peer.address)))],
+    ['peers', set('ipv4_addr', keys(program.peers.flatMap(addressesOf)))],
     [
       'peer_marks',
       map('type ether_addr : mark', new Map(program.peers.map((peer) => [peer.macAddress, hex(peer.mark)]))),
@@ -221,4 +221,8 @@ export function buildRuleset(program: BalancerProgram): Ruleset {
     ['published_addresses', map('type ipv4_addr . inet_proto . inet_service : verdict', publishedAddresses)],
   ]);
   return { table: tableName(program.tag), fixed: fixedChains(program), sets, chains };
+}
+
+function addressesOf({ address, advertisedAddress }: BalancedPeer): string[] {
+  return advertisedAddress === undefined ? [address] : [address, advertisedAddress];
 }

@@ -47,8 +47,10 @@ export interface PeerItem {
   hostname: string;
   /** Small unique number; VTEP address and marks derive from it. */
   index: number;
-  /** Underlay IPv4 address. */
+  /** Underlay IPv4 address: where overlay traffic goes to and comes from. */
   address: string;
+  /** Where else the node is reached, where that is another address. */
+  advertisedAddress?: string;
 }
 
 /** One endpoint of a service: a running, healthy task that may receive new connections. */

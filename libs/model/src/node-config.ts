@@ -14,6 +14,8 @@ export interface NodeConfig {
   managerSocket: string;
   /** Underlay IPv4 address the other nodes reach this one at. */
   address: string;
+  /** Where the other nodes send overlay traffic to; absent: `address`. */
+  dataPathAddress?: string;
   /** gRPC port of a manager and engine port of every node, both with mutual TLS. */
   clusterPort: number;
   enginePort: number;

@@ -92,7 +92,14 @@ export interface Node extends ObjectMeta {
   /** Writer: sessions. */
   description: NodeDescription;
   /** Writer: sessions. `address` is where the other nodes reach this one (underlay, IPv4). */
-  status: { state: NodeState; message: string; address: string; enginePort?: number };
+  status: {
+    state: NodeState;
+    message: string;
+    address: string;
+    enginePort?: number;
+    /** Where overlay traffic to it goes; absent: `address`. */
+    dataPathAddress?: string;
+  };
   /**
    * Writer: membership. Set on members of the Raft group. `address` is host:port of the manager's gRPC port;
    * `reachability` is how the leader sees it.

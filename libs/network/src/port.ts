@@ -90,8 +90,11 @@ export interface ServicePort {
 export interface NodeNetwork {
   /** Makes the table, rules and DNS server; recovers from what an earlier run left. */
   start(): Promise<void>;
-  /** The node has another underlay address from now on. The next program is built with it. */
-  useAddress(address: string): void;
+  /**
+   * The node has another underlay address from now on, and is reached at this one beside it, where that is another. The
+   * next program is built with it.
+   */
+  useAddress(address: string, advertisedAddress?: string): void;
   /** Stops the DNS server only; the kernel keeps balancing. */
   close(): Promise<void>;
   /** Removes every kernel object of this node. */

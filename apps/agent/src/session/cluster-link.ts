@@ -78,6 +78,7 @@ export class ClusterLink {
       identity: () => identity.identity,
       address: config.address,
       enginePort: config.enginePort,
+      ...(config.dataPathAddress === undefined ? {} : { dataPathAddress: config.dataPathAddress }),
       describe: () => description,
       appliedGeneration: () => this.#sync.generation,
       statuses: () => this.#worker.reports(),

@@ -28,6 +28,8 @@ export interface SessionClientOptions {
   identity(): NodeIdentity;
   address: string;
   enginePort: number;
+  /** Where overlay traffic to this node goes, where that is not its address. */
+  dataPathAddress?: string;
   describe(): NodeDescription;
   /** Newest generation this node has applied. */
   appliedGeneration(): number;
@@ -241,6 +243,7 @@ export class SessionClient {
         enginePort: this.#options.enginePort,
         appliedGeneration: this.#options.appliedGeneration(),
         tls: heldTls(identity),
+        dataPathAddress: this.#options.dataPathAddress ?? '',
       },
     });
   }

@@ -1,6 +1,6 @@
 import { expect } from 'chai';
 import type { NetworkInterfaceInfo } from 'node:os';
-import { parseRemoteAddress, resolveClusterAddress } from './addresses.js';
+import { parseRemoteAddress, resolveClusterAddress, resolveDataPathAddress } from './addresses.js';
 
 const info = (address: string, family: 'IPv4' | 'IPv6' = 'IPv4'): NetworkInterfaceInfo =>
   ({ address, family }) as NetworkInterfaceInfo;
@@ -53,5 +53,23 @@ describe('addresses of a cluster', () => {
     expect(parseRemoteAddress('manager-1.example:4000')).to.equal('manager-1.example:4000');
     for (const text of ['', 'a b', '10.0.0.2:x', ':2377'])
       expect(() => parseRemoteAddress(text), text).to.throw(/invalid remoteAddr/);
+  });
+
+  it('lets overlay traffic go to another address of the node, or to the advertised one', () => {
+    const found = ['', '10.0.0.1', 'eth0', '10.2.0.1'].map((request) =>
+      resolveDataPathAddress(request, node),
+    );
+    expect(found).to.deep.equal([undefined, undefined, undefined, '10.2.0.1']);
+    for (const [request, words] of [
+      ['10.9.0.1', 'data path address 10.9.0.1 is not an address of this node'],
+      ['eth1', 'interface eth1 has more than one IPv4 address'],
+      [
+        '10.2.0.1:4789',
+        'data path address must be a non-zero IP address or network interface (without a port',
+      ],
+      ['0.0.0.0', 'data path address must be a non-zero IP address'],
+    ] as const) {
+      expect(() => resolveDataPathAddress(request, node), request).to.throw(words);
+    }
   });
 });

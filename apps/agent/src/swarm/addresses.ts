@@ -22,6 +22,8 @@ export interface ClusterAddress {
 const badListen = 'listen address must be an IP address or network interface (with optional port number)';
 const badAdvertise =
   'advertise address must be a non-zero IP address or network interface (with optional port number)';
+const badDataPath =
+  'data path address must be a non-zero IP address or network interface (without a port number)';
 
 /**
  * Where the node listens and is reached. This version listens on the advertised address alone, so that address has
@@ -61,6 +63,24 @@ export function resolveClusterAddress(
     );
   }
   return { address, port };
+}
+
+/** Where the node's overlay traffic goes, by address or interface; undefined where that is the advertised address. */
+export function resolveDataPathAddress(
+  request: string,
+  node: { address: string; interfaces: Interfaces },
+): string | undefined {
+  if (request === '') return undefined;
+  const address = hostOf(request, node.interfaces, badDataPath);
+  if (address === '0.0.0.0') throw new EnxameError('invalid-argument', badDataPath);
+  const own = ipv4AddressesOf(node.interfaces);
+  if (!own.includes(address)) {
+    throw new EnxameError(
+      'invalid-argument',
+      `data path address ${address} is not an address of this node (it has ${own.join(', ') || 'none'})`,
+    );
+  }
+  return address === node.address ? undefined : address;
 }
 
 /** `host:port` of a manager to join; the port may be left out. */

@@ -20,6 +20,8 @@ export interface SwarmState {
   /** Advertised to the cluster. */
   address: string;
   clusterPort: number;
+  /** Where overlay traffic goes, where that is not the advertised address. */
+  dataPathAddress?: string;
   managers: ManagerPeer[];
   /** The manager of this node is to begin its next start as the only one, with all that its log holds. */
   forceNewCluster?: boolean;
@@ -79,7 +81,8 @@ export function writeSwarmState(stateDir: string, state: SwarmState): void {
 
 /** The node's configuration as its cluster sees it. */
 export function memberConfig(config: NodeConfig, state: SwarmState): NodeConfig {
-  const { membership, address, clusterPort, forceNewCluster } = state;
+  const { membership, address, clusterPort, dataPathAddress, forceNewCluster } = state;
   const force = forceNewCluster === true ? { forceNewCluster } : {};
-  return { ...config, membership, address, clusterPort, ...force };
+  const dataPath = dataPathAddress === undefined ? {} : { dataPathAddress };
+  return { ...config, membership, address, clusterPort, ...dataPath, ...force };
 }

@@ -12,7 +12,13 @@ import type { Log } from '#libs/log';
 import type { ManagerProcess } from '../node/manager-process.js';
 import { readManagerFailure } from '../node/manager-socket.js';
 import type { ClusterLink } from '../session/cluster-link.js';
-import { ipv4AddressesOf, parseRemoteAddress, resolveClusterAddress, type Interfaces } from './addresses.js';
+import {
+  ipv4AddressesOf,
+  parseRemoteAddress,
+  resolveClusterAddress,
+  resolveDataPathAddress,
+  type Interfaces,
+} from './addresses.js';
 import { removeManagerState, type ClusterMember } from './cluster-member.js';
 import { leaveWarning } from './leave-words.js';
 import type { ManagerApi } from './manager-api.js';
@@ -27,7 +33,7 @@ export interface SwarmOptions {
   member(state: SwarmState, options: { joinWaitMsMax?: number }): ClusterMember;
   interfaces(): Interfaces;
   /** The node's network is to use this underlay address. */
-  useAddress(address: string): void;
+  useAddress(address: string, advertisedAddress?: string): void;
   /** Closes the engine port for other nodes. */
   closeEnginePort(): Promise<void>;
   /** Removes what the cluster has put on this node: the containers of its tasks and its networks. */
@@ -72,7 +78,11 @@ export class Swarm {
   #followAddress(): void {
     const { config, interfaces, log } = this.#options;
     const own = ipv4AddressesOf(interfaces());
-    const { address } = this.#state;
+    const { address, dataPathAddress, ...state } = this.#state;
+    if (dataPathAddress !== undefined && !own.includes(dataPathAddress) && own.length > 0) {
+      log('warn', 'this node does not have its data path address any more', { address: dataPathAddress });
+      this.#keep({ ...state, address });
+    }
     if (own.includes(address) || !own.includes(config.address)) return;
     log('warn', 'this node has another address now', { before: address, now: config.address });
     this.#keep({ ...this.#state, address: config.address });
@@ -101,8 +111,8 @@ export class Swarm {
       if (request.ForceNewCluster === true) return this.#forceNewCluster(request);
       this.#requireInactive();
       const membership = initMembership(request);
-      const { address, port } = this.#clusterAddress(request);
-      await this.#come({ membership, address, clusterPort: port, managers: [] }, {});
+      const { address, port, dataPath } = this.#clusterAddress(request);
+      await this.#come({ membership, address, clusterPort: port, managers: [], ...dataPath }, {});
       try {
         await this.#options.managerApi.adjust(request);
       } catch (error) {
@@ -119,7 +129,7 @@ export class Swarm {
       this.#requireInactive();
       parseJoinToken(request.JoinToken);
       const remoteAddresses = request.RemoteAddrs.map(parseRemoteAddress);
-      const { address, port } = this.#clusterAddress(request);
+      const { address, port, dataPath } = this.#clusterAddress(request);
       if (remoteAddresses.includes(`${address}:${port}`)) {
         throw new EnxameError(
           'invalid-argument',
@@ -136,6 +146,7 @@ export class Swarm {
           },
           address,
           clusterPort: port,
+          ...dataPath,
           managers: remoteAddresses.map((remote) => ({ nodeId: '', address: remote })),
         },
         { joinWaitMsMax: unreachableWaitMs },
@@ -169,7 +180,7 @@ export class Swarm {
   #clusterAddress(
     request: SwarmInitDto | SwarmJoinDto,
     usual = this.#options.config.address,
-  ): { address: string; port: number } {
+  ): { address: string; port: number; dataPath: Pick<SwarmState, 'dataPathAddress'> } {
     const { config, interfaces } = this.#options;
     const chosen = resolveClusterAddress(
       { listen: request.ListenAddr ?? '', advertise: request.AdvertiseAddr ?? '' },
@@ -178,14 +189,11 @@ export class Swarm {
     if (chosen.port === config.enginePort) {
       throw new EnxameError('invalid-argument', `port ${chosen.port} is this node's engine port`);
     }
-    const dataPath = request.DataPathAddr ?? '';
-    if (dataPath !== '' && dataPath !== chosen.address) {
-      throw new EnxameError(
-        'not-implemented',
-        `DataPathAddr ${dataPath} beside AdvertiseAddr ${chosen.address} (--data-path-addr) is not implemented yet`,
-      );
-    }
-    return chosen;
+    const dataPathAddress = resolveDataPathAddress(request.DataPathAddr ?? '', {
+      address: chosen.address,
+      interfaces: interfaces(),
+    });
+    return { ...chosen, dataPath: dataPathAddress === undefined ? {} : { dataPathAddress } };
   }
 
   /** Becomes a member, or stays what it was when that cannot be. */
@@ -206,7 +214,7 @@ export class Swarm {
 
   #begin(options: { joinWaitMsMax?: number }): Promise<void> {
     const state = this.#state;
-    this.#options.useAddress(state.address);
+    this.#options.useAddress(state.dataPathAddress ?? state.address, state.address);
     const member = this.#options.member(state, options);
     this.#member = member;
     return member.start();
@@ -251,7 +259,7 @@ export class Swarm {
   async #forceNewCluster(request: SwarmInitDto): Promise<string> {
     const { manager } = this.#options;
     if (this.status().role !== 'manager') throw new EnxameError('not-manager', notManager);
-    const { address, port } = this.#clusterAddress(request, this.#state.address);
+    const { address, port, dataPath } = this.#clusterAddress(request, this.#state.address);
     const before = this.#member;
     before?.stop();
     await manager.stop();
@@ -259,6 +267,7 @@ export class Swarm {
       ...this.#state,
       address,
       clusterPort: port,
+      ...dataPath,
       managers: [],
       forceNewCluster: true,
     });

@@ -1,7 +1,7 @@
-import type { NodeId } from '#libs/model';
+import type { Node, NodeId } from '#libs/model';
 import { viewOf } from '#libs/store';
 import { expect } from 'chai';
-import { itemsForNode, keyOf } from './assignment-items.js';
+import { itemsForNode, keyOf, peerItem } from './assignment-items.js';
 import { exampleObjects, ingress, plainTask, web } from './example-cluster.js';
 
 describe('assignment items', () => {
@@ -91,5 +91,19 @@ describe('assignment items', () => {
     const view = viewOf(exampleObjects([plainTask('t1', 'a', 'running', 'shutdown')]));
     const items = itemsForNode(view, 'a' as NodeId, () => 'running');
     expect(items.find((item) => item.kind === 'task')).to.have.property('desiredState', 'running');
+  });
+
+  it('tells the others where overlay traffic to a node goes, and where else it is reached', () => {
+    const node = { ...exampleObjects([]).nodes![0]!, version: 1, createdAtMs: 0, updatedAtMs: 0 } as Node;
+    const { id, index, description } = node;
+    const common = { kind: 'peer', id, index, hostname: description.hostname };
+    const at = (status: Partial<Node['status']>) =>
+      peerItem({ ...node, status: { ...node.status, ...status } });
+    expect(at({ address: '10.0.0.1' })).to.deep.equal({ ...common, address: '10.0.0.1' });
+    expect(at({ address: '10.0.0.1', dataPathAddress: '10.9.0.1' })).to.deep.equal({
+      ...common,
+      address: '10.9.0.1',
+      advertisedAddress: '10.0.0.1',
+    });
   });
 });

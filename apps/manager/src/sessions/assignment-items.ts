@@ -73,13 +73,15 @@ function aliasesOf(view: ClusterView, service: Readonly<Service>): Record<Networ
 }
 
 export function peerItem(node: Readonly<Node>): PeerItem | undefined {
-  if (node.status.address === '') return undefined;
+  const { address, dataPathAddress } = node.status;
+  if (address === '') return undefined;
   return {
     kind: 'peer',
     id: node.id,
     hostname: node.description.hostname,
     index: node.index,
-    address: node.status.address,
+    address: dataPathAddress ?? address,
+    ...(dataPathAddress === undefined ? {} : { advertisedAddress: address }),
   };
 }
 

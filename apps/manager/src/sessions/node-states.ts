@@ -10,7 +10,13 @@ export interface NodeObservation {
   left?: boolean;
   /** Time of the last message of any session of this manager's life. */
   lastHeardMs: number;
-  registration: { description: NodeDescription; address: string; enginePort?: number; tls?: HeldTls };
+  registration: {
+    description: NodeDescription;
+    address: string;
+    enginePort?: number;
+    tls?: HeldTls;
+    dataPathAddress?: string;
+  };
 }
 
 export interface NodeTimes {
@@ -60,11 +66,13 @@ function observedStatus(
 ): Node['status'] {
   const address = observation?.registration.address ?? node.status.address;
   const enginePort = observation?.registration.enginePort ?? node.status.enginePort;
+  const { dataPathAddress } = observation?.registration ?? node.status;
   const status = (state: NodeState, message: string): Node['status'] => ({
     state,
     message,
     address,
     ...(enginePort === undefined ? {} : { enginePort }),
+    ...(dataPathAddress === undefined ? {} : { dataPathAddress }),
   });
   if (observation?.left) return status('down', 'the node has left the cluster');
   if (observation?.connected) return status('ready', '');

@@ -192,6 +192,10 @@ export class SessionServer {
     const description = decodeDescription(register.description);
     const tls = decodeTls(register.tls);
     if (!isIPv4(register.address)) throw protocolError('address: must be an IPv4 address');
+    const { dataPathAddress } = register;
+    if (dataPathAddress !== '' && !isIPv4(dataPathAddress)) {
+      throw protocolError('data_path_address: must be an IPv4 address');
+    }
     const previous = this.#sessions.get(nodeId);
     if (previous) {
       this.#sessions.delete(nodeId);
@@ -207,6 +211,7 @@ export class SessionServer {
         address: register.address,
         enginePort: register.enginePort,
         ...(tls === undefined ? {} : { tls }),
+        ...(dataPathAddress === '' ? {} : { dataPathAddress }),
       },
     });
     stream.send({ $case: 'registered', registered: { heartbeatPeriodMs: this.heartbeatPeriodMs() } });

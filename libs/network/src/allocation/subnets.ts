@@ -24,8 +24,11 @@ function takenIn(view: ClusterView): Taken {
     if (network.vni !== undefined) taken.vnis.add(network.vni);
   }
   for (const node of view.nodes.all()) {
-    const address = parseIpv4(node.status.address);
-    if (address !== undefined) taken.nodeAddresses.push(address);
+    const { address, dataPathAddress = address } = node.status;
+    for (const own of new Set([address, dataPathAddress])) {
+      const value = parseIpv4(own);
+      if (value !== undefined) taken.nodeAddresses.push(value);
+    }
   }
   return taken;
 }

@@ -93,6 +93,7 @@ export function balancerProgramOf(
       .filter((peer) => peer.id !== program.self)
       .map((peer) => ({
         address: peer.address,
+        ...(peer.advertisedAddress === undefined ? {} : { advertisedAddress: peer.advertisedAddress }),
         macAddress: nodeMacAddress(peer.index),
         mark: peerMark(options.markBase, peer.index),
       })),

@@ -121,9 +121,9 @@ class KernelNodeNetwork implements NodeNetwork {
     this.auditTimer.unref();
   }
 
-  useAddress(address: string): void {
-    if (address === this.address) return;
-    this.nodeAddresses.splice(this.nodeAddresses.indexOf(this.address), 1, address);
+  useAddress(address: string, advertisedAddress = address): void {
+    const own = [this.options.linkLocalGateway, '127.0.0.1', ...new Set([address, advertisedAddress])];
+    this.nodeAddresses.splice(0, this.nodeAddresses.length, ...own);
     this.address = address;
   }
 

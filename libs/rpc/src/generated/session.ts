@@ -65,7 +65,11 @@ export interface Register {
   enginePort: number;
   /** Newest generation this node has applied, ever: the leader goes on above it. */
   appliedGeneration: number;
-  tls?: HeldTls | undefined;
+  tls?:
+    | HeldTls
+    | undefined;
+  /** Where overlay traffic to the node goes; empty: `address`. */
+  dataPathAddress: string;
 }
 
 /** What one end of a connection holds: the root that it trusts, and who issued its certificate. */
@@ -577,7 +581,14 @@ export const LeaderMessage: MessageFns<LeaderMessage> = {
 };
 
 function createBaseRegister(): Register {
-  return { description: Buffer.alloc(0), address: "", enginePort: 0, appliedGeneration: 0, tls: undefined };
+  return {
+    description: Buffer.alloc(0),
+    address: "",
+    enginePort: 0,
+    appliedGeneration: 0,
+    tls: undefined,
+    dataPathAddress: "",
+  };
 }
 
 export const Register: MessageFns<Register> = {
@@ -596,6 +607,9 @@ export const Register: MessageFns<Register> = {
     }
     if (message.tls !== undefined) {
       HeldTls.encode(message.tls, writer.uint32(42).fork()).join();
+    }
+    if (message.dataPathAddress !== "") {
+      writer.uint32(50).string(message.dataPathAddress);
     }
     return writer;
   },
@@ -653,6 +667,14 @@ export const Register: MessageFns<Register> = {
             message.tls = HeldTls.decode(reader, reader.uint32());
             continue;
           }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.dataPathAddress = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -675,6 +697,7 @@ export const Register: MessageFns<Register> = {
     message.enginePort = object.enginePort ?? 0;
     message.appliedGeneration = object.appliedGeneration ?? 0;
     message.tls = (object.tls !== undefined && object.tls !== null) ? HeldTls.fromPartial(object.tls) : undefined;
+    message.dataPathAddress = object.dataPathAddress ?? "";
     return message;
   },
 };
