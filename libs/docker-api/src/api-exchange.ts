@@ -124,7 +124,9 @@ export function responseOf(exchange: Exchange): ApiResponse {
 
 function hijack(exchange: Exchange, contentType: string): Duplex {
   const connection = exchange.takeConnection();
-  const head = exchange.upgrade
+  // Node wants `Connection: Upgrade` besides; Docker does not.
+  const upgrades = exchange.upgrade || exchange.request.headers.upgrade !== undefined;
+  const head = upgrades
     ? ['HTTP/1.1 101 UPGRADED', `Content-Type: ${contentType}`, 'Connection: Upgrade', 'Upgrade: tcp']
     : ['HTTP/1.1 200 OK', `Content-Type: ${contentType}`];
   connection.write(`${head.join('\r\n')}\r\n\r\n`);

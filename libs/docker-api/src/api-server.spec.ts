@@ -257,6 +257,20 @@ describe('ApiServer', () => {
     expect(text.split('\r\n\r\n')[1]).to.equal('e2:{};typedbye');
   });
 
+  it('upgrades for a client that names the protocol and nothing more', async () => {
+    const port = await listen();
+    const head = 'POST /exec/e2/start HTTP/1.1\r\nHost: x\r\nUpgrade: tcp\r\nContent-Length: 2\r\n\r\n{}';
+    const text = await converse(port, [
+      { send: head },
+      { when: (sofar) => sofar.includes('e2:'), send: 'typed', end: true },
+    ]);
+    expect(text).to.match(/^HTTP\/1\.1 101 UPGRADED\r\n/);
+  });
+
+  it('answers what may be asked anywhere', async () => {
+    expect((await call(await listen(), 'OPTIONS', '/')).status).to.equal(200);
+  });
+
   it('passes answers and bodies through a proxy, and says when the target is not there', async () => {
     const target = await listen();
     const port = await listen({

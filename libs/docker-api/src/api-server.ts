@@ -48,6 +48,8 @@ export function createApiServer(options: ApiServerOptions): ApiServer {
 
   async function dispatch(exchange: Exchange): Promise<void> {
     if (options.before !== undefined && (await options.before(exchange))) return;
+    // Docker answers it everywhere, for browsers that ask before they ask.
+    if (exchange.request.method === 'OPTIONS') return responseOf(exchange).empty(200);
     const found = table.find(exchange.request.method ?? 'GET', exchange.path);
     if (found !== undefined) {
       const request = requestOf(exchange, found.params);

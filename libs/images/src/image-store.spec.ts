@@ -170,6 +170,16 @@ describe('image store', () => {
     expectNothingStored();
   });
 
+  it('stacks a layer that an image has twice once, at its upper place', async () => {
+    const one = [{ name: 'a', content: 'one' }];
+    const image = buildImage({ layers: [one, [{ name: 'b', content: 'two' }], one] });
+    await load(dockerArchive(image, ['twice:1']));
+    const layers = await store.rootLayers(image.configDigest as string as ImageId);
+    expect(layers.map((path) => readdirSync(path))).to.deep.equal([['a'], ['b']]);
+    await store.remove('twice:1', unused);
+    expectNothingStored();
+  });
+
   it('is the same after a restart, without what a crash left', async () => {
     await load(dockerArchive(small, ['demo:1']));
     const before = store.list();

@@ -289,7 +289,9 @@ class DiskImageStore implements ImageStore {
     } finally {
       lease.release();
     }
-    return image.layers.map(({ diffId }) => layers.path(diffId)).toReversed();
+    const topmostFirst = image.layers.map(({ diffId }) => layers.path(diffId)).toReversed();
+    // A layer that an image has twice shows the same from its upper place alone, and overlay takes none twice.
+    return [...new Set(topmostFirst)];
   }
 
   async tag(source: string, target: string): Promise<void> {

@@ -235,6 +235,29 @@ describe('container routes', function () {
     expect(frames(await hijack(`/exec/${body.Id}/start`, { Tty: false }, ''))).to.equal('1:25 63\r\n');
   });
 
+  it('forgets execs that were not started when their container ends', async () => {
+    const id = await started('box', 'sleep 60');
+    const make = async (): Promise<string> =>
+      (await call('POST', `/containers/${id}/exec`, { Cmd: ['/bin/true'] })).body.Id ?? '';
+    const [run, waiting] = [await make(), await make()];
+    expect((await call('POST', `/exec/${run}/start`, { Detach: true })).status).to.equal(200);
+    await eventually('the end of the exec', async () => {
+      return (await call('GET', `/exec/${run}/json`)).body['Running'] === false;
+    });
+    await call('POST', `/containers/${id}/restart?t=0`);
+    expect((await call('POST', `/exec/${waiting}/start`, {})).status).to.equal(404);
+    expect((await call('GET', `/exec/${run}/json`)).status).to.equal(200);
+  });
+
+  it('tells a body that says nothing from one without a program', async () => {
+    const messageOf = async (body: object): Promise<unknown> =>
+      (await call('POST', '/containers/create', body)).body.message;
+    expect(await messageOf({ HostConfig: {} })).to.equal(
+      'config cannot be empty in order to create a container',
+    );
+    expect(await messageOf({ Image: '' })).to.equal('no command specified');
+  });
+
   it('looks at the body before it looks for the container', async () => {
     for (const path of [
       '/containers/nobody/exec',

@@ -33,6 +33,12 @@ export function createRoute(deps: ContainerRouteDependencies): Route {
   };
 }
 
+/** Nothing about the container itself. */
+function isEmptyConfig(raw: unknown): boolean {
+  if (typeof raw !== 'object' || raw === null) return false;
+  return Object.keys(raw).every((name) => name === 'HostConfig' || name === 'NetworkingConfig');
+}
+
 /** Clients before 1.40 share a container's memory with whoever joins, unless they say otherwise. */
 function asClientMeant(raw: unknown, [, minor]: readonly [number, number]): unknown {
   const body = raw as { HostConfig?: { IpcMode?: unknown } | null } | null | undefined;
@@ -47,12 +53,14 @@ export async function createContainer(
   options: { name?: string | undefined; platform?: string } = {},
 ): Promise<{ id: ContainerId; warnings: string[] }> {
   const { images, volumes, runtime } = deps;
-  if (raw === undefined || raw === null)
+  if (raw === undefined || raw === null || isEmptyConfig(raw))
     throw new EnxameError('invalid-argument', 'config cannot be empty in order to create a container');
   const body = validateBody(ContainerCreateDto, raw);
   const host = body.HostConfig ?? {};
   checkRequest(body);
   const reference = body.Image ?? '';
+  const hasProgram = [body.Cmd, body.Entrypoint].some((argv) => argv?.some((word) => word !== ''));
+  if (reference === '' && !hasProgram) throw new EnxameError('invalid-argument', 'no command specified');
   const image = images.find(reference);
   if (image === undefined) throw new EnxameError('not-found', `No such image: ${tagged(reference)}`);
   checkPlatform(options.platform ?? '', reference, image);

@@ -24,7 +24,7 @@ export function execRoutes(deps: ContainerRouteDependencies): Route[] {
         if (paused) {
           throw new EnxameError(
             'conflict',
-            `Container ${config.id} is paused, unpause the container before exec`,
+            `Container ${request.params['id']} is paused, unpause the container before exec`,
           );
         }
         if (phase !== 'running') throw new EnxameError('conflict', `container ${config.id} is not running`);

@@ -113,6 +113,13 @@ export class ExecTable {
     delete entry.session;
   }
 
+  /** The container has ended: what was to run in it does not run in its next life. */
+  dropUnstarted(id: ContainerId): void {
+    for (const entry of this.#entries.values()) {
+      if (entry.containerId === id && entry.phase === 'created') this.#entries.delete(entry.id);
+    }
+  }
+
   /** The container is gone: so are its execs. */
   forget(id: ContainerId): void {
     for (const entry of this.#entries.values()) {

@@ -58,6 +58,7 @@ export function createContainerEngine(options: Omit<ContainerRouteDependencies, 
       const stops = [
         options.runtime.watch((event) => {
           if (event.type === 'destroy') execs.forget(event.id);
+          if (event.type === 'die') execs.dropUnstarted(event.id);
         }),
         watchVolumeUse(options.runtime, (notice) => options.notify(notice)),
       ];

@@ -78,7 +78,7 @@ export function archiveRoutes(deps: ContainerRouteDependencies): Route[] {
           try {
             const output = response.stream(200, { 'Content-Type': 'application/octet-stream' });
             const place = tree.locate('/', { follow: false }) as Located & { stats: Stats };
-            await packTree({ from: place, as: '.', withoutTop: true, to: output, signal: request.signal });
+            await packTree({ from: place, as: '', withoutTop: true, to: output, signal: request.signal });
           } finally {
             tree.close();
           }

@@ -112,6 +112,19 @@ describe('files of a container', () => {
     expect(problems).to.deep.equal([]);
   });
 
+  it('names what an export holds as Docker does, without a word in front', async () => {
+    const tree = new RootedTree(root);
+    try {
+      const from = tree.locate('/', { follow: false }) as Located & { stats: Stats };
+      const to = new PassThrough();
+      const options = { from, as: '', withoutTop: true, to, signal: new AbortController().signal };
+      const [tar] = await Promise.all([buffer(to), packTree(options)]);
+      expect((await listed(tar)).map(([name]) => name)).to.include.members(['etc/', 'etc/inner/']);
+    } finally {
+      tree.close();
+    }
+  });
+
   it('never leaves the root, whatever links say', () => {
     const tree = new RootedTree(root);
     try {

@@ -35,7 +35,7 @@ export async function packTree(options: PackOptions): Promise<void> {
   try {
     if (from.stats.isDirectory() && from.name === '') {
       if (options.withoutTop !== true) await packer.entry(from.folder, '', `${as}/`, from.stats);
-      await packer.children(from.folder, as);
+      await packer.children(from.folder, options.withoutTop === true && as === '' ? '' : `${as}/`);
     } else {
       await packer.entry(from.folder, from.name, as, from.stats);
     }
@@ -58,14 +58,15 @@ class Packer {
     this.#signal = signal;
   }
 
-  async children(folder: number, as: string): Promise<void> {
+  /** `prefix` goes before their names. */
+  async children(folder: number, prefix: string): Promise<void> {
     const names = (await readdir(below(folder, ''))).sort();
     const parent = statOf(folder, '');
     for (const name of names) {
       if (this.#signal.aborted) return;
       const stats = statOf(folder, name);
       if (stats === undefined) continue;
-      const shown = `${as}/${name}`;
+      const shown = `${prefix}${name}`;
       if (!stats.isDirectory()) {
         await this.entry(folder, name, shown, stats);
         continue;
@@ -74,7 +75,7 @@ class Packer {
       if (inner === undefined) continue;
       try {
         await this.entry(folder, name, `${shown}/`, stats);
-        if (!isOfTheKernel(inner, stats, parent)) await this.children(inner, shown);
+        if (!isOfTheKernel(inner, stats, parent)) await this.children(inner, `${shown}/`);
       } finally {
         closeSync(inner);
       }

@@ -43,7 +43,7 @@ export async function mountsOf(request: MountRequest): Promise<ContainerMount[]>
       throw new EnxameError('invalid-argument', `Duplicate mount point: ${target}`);
     taken.add(trimmed(target));
   }
-  const mounts = asked.map((mount) => besideNodeRoot(mount, request.nodeRoot));
+  const mounts = asked.map((mount) => besideNodeRoot(cleaned(mount), request.nodeRoot));
   for (const text of host.VolumesFrom ?? []) {
     for (const mount of mountsFrom(text, request)) {
       if (taken.has(trimmed(mount.target))) continue;
@@ -58,6 +58,11 @@ export async function mountsOf(request: MountRequest): Promise<ContainerMount[]>
     mounts.push({ ...(await volumeOf('', target, volumes, { driver: host.VolumeDriver })), mode: '' });
   }
   return mounts;
+}
+
+/** What is not asked for as `--tmpfs` shows its place without a slash at the end. */
+function cleaned(mount: ContainerMount): ContainerMount {
+  return mount.type === 'tmpfs' ? mount : { ...mount, target: trimmed(mount.target) };
 }
 
 /**
