@@ -66,6 +66,7 @@ describe('other clients of Docker’s API', function () {
         ...cluster.dockerEnvironment(),
         TEST_IMAGE: image,
         CLIENT_MODULES: join(clients, 'npm'),
+        ANSIBLE_PACKAGES: join(clients, 'ansible/usr/lib/python3/dist-packages'),
         PYTHONDONTWRITEBYTECODE: '1',
       },
     });
@@ -78,9 +79,9 @@ describe('other clients of Docker’s API', function () {
     expect(wrong).to.deep.equal([]);
   }
 
-  function client(name: string, command: string, script: string): void {
+  function client(name: string, command: string, script: string, needs: readonly string[]): void {
     it(name, async function () {
-      const why = missing(command === 'python3' ? 'docker-sdk-python' : 'npm');
+      const why = needs.map(missing).find((reason) => reason !== undefined);
       if (why !== undefined) {
         console.log(`      not installed: ${why}`);
         return this.skip();
@@ -89,10 +90,13 @@ describe('other clients of Docker’s API', function () {
     });
   }
 
-  client('Docker SDK for Python', 'python3', 'docker_sdk.py');
-  client('dockerode', process.execPath, 'dockerode.mjs');
-  client('@docker/node-sdk', process.execPath, 'node-sdk.mjs');
-  client('testcontainers', process.execPath, 'testcontainers.mjs');
+  const sdk = 'docker-sdk-python';
+  client('Docker SDK for Python', 'python3', 'docker_sdk.py', [sdk]);
+  // Debian's own Python: the modules go with the libraries of their release.
+  client('Ansible’s modules for Docker', '/usr/bin/python3', 'ansible_modules.py', [sdk, 'ansible']);
+  client('dockerode', process.execPath, 'dockerode.mjs', ['npm']);
+  client('@docker/node-sdk', process.execPath, 'node-sdk.mjs', ['npm']);
+  client('testcontainers', process.execPath, 'testcontainers.mjs', ['npm']);
 
   function composeCase(name: string, key: string, command: (file: string) => [string, string[]]): void {
     it(name, async function () {

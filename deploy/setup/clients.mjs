@@ -76,6 +76,22 @@ function provideUnpacked(folder, name) {
   rmSync(unpacked, { recursive: true, force: true });
 }
 
+/** Ansible's modules for Docker: unpacked, for they run by themselves with python3-docker beside them. */
+function provideAnsible(folder, aptUpdate) {
+  provideDebian(
+    { probe: ['/usr/bin/python3', ['-c', 'import docker, requests']], packages: ['python3-docker'] },
+    aptUpdate,
+  );
+  if (existsSync(join(folder, 'usr/lib/python3/dist-packages/ansible_collections/community/docker'))) return;
+  const debs = join(folder, 'debs');
+  mkdirSync(debs, { recursive: true });
+  run('apt-get', ['-o', 'APT::Sandbox::User=root', 'download', '-q', 'ansible', 'ansible-core'], {
+    cwd: debs,
+  });
+  for (const file of readdirSync(debs)) run('dpkg', ['-x', join(debs, file), folder]);
+  rmSync(debs, { recursive: true, force: true });
+}
+
 function provideNpm(folder) {
   if (existsSync(join(folder, 'node_modules', 'testcontainers'))) return;
   mkdirSync(folder, { recursive: true });
@@ -98,6 +114,7 @@ export function provideClients(folder, aptUpdate) {
   for (const entry of debianClients) attempt(entry.client, () => provideDebian(entry, aptUpdate));
   attempt('compose-2', () => provideComposePlugin(folder));
   for (const name of imageTools) attempt(name, () => provideUnpacked(join(folder, 'images'), name));
+  attempt('ansible', () => provideAnsible(join(folder, 'ansible'), aptUpdate));
   attempt('npm', () => provideNpm(join(folder, 'npm')));
   mkdirSync(folder, { recursive: true });
   writeFileSync(join(folder, 'missing.json'), `${JSON.stringify(missing, null, 2)}\n`);

@@ -1,5 +1,5 @@
 import { Type } from 'class-transformer';
-import { IsArray, IsInt, IsOptional, IsString, ValidateNested } from 'class-validator';
+import { IsArray, IsInt, IsObject, IsOptional, IsString, ValidateNested } from 'class-validator';
 import { expect } from 'chai';
 import { validateBody } from './validation.js';
 
@@ -18,6 +18,10 @@ class Spec {
   @ValidateNested({ each: true })
   @Type(() => Port)
   Ports?: Port[];
+
+  @IsOptional()
+  @IsObject()
+  Labels?: Record<string, string>;
 }
 
 describe('validateBody', () => {
@@ -27,6 +31,21 @@ describe('validateBody', () => {
       Name: 'web',
       Ports: [{ TargetPort: 80 }],
     });
+  });
+
+  it('takes names in any case, as Go does, but for those of maps', () => {
+    const body = {
+      name: 'web',
+      pORTS: [{ targetport: 80 }, { TargetPort: 81, targetPort: 82 }],
+      LABELS: { targetport: 'x' },
+      constructor: { name: 'y' },
+    };
+    expect(JSON.parse(JSON.stringify(validateBody(Spec, body)))).to.deep.equal({
+      Name: 'web',
+      Ports: [{ TargetPort: 80 }, { TargetPort: 81 }],
+      Labels: { targetport: 'x' },
+    });
+    expect(() => validateBody(Spec, { name: 1 })).to.throw('invalid Name: must be a string');
   });
 
   let deep: unknown = {};

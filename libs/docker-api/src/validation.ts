@@ -1,7 +1,7 @@
 /** Request bodies become instances of decorated classes, or one error that names the field and the rule. */
 import { EnxameError } from '#libs/model';
 import { plainToInstance } from 'class-transformer';
-import { validateSync, type ValidationError } from 'class-validator';
+import { getMetadataStorage, validateSync, type ValidationError } from 'class-validator';
 import 'reflect-metadata';
 
 const bodyDepthMax = 32;
@@ -16,7 +16,7 @@ export function validateBody<T extends object>(Dto: new () => T, body: unknown):
     throw new EnxameError('invalid-argument', 'the request body must be a JSON object');
   }
   refuseDeepNesting(body);
-  const instance = plainToInstance(Dto, body, { exposeUnsetFields: false });
+  const instance = instanceOf(Dto, body);
   const problems = validateSync(instance, {
     whitelist: true,
     forbidUnknownValues: false,
@@ -28,6 +28,71 @@ export function validateBody<T extends object>(Dto: new () => T, body: unknown):
     throw new EnxameError('invalid-argument', problems.slice(0, problemsShownMax).join('; '));
   }
   return instance;
+}
+
+/**
+ * Go reads a field whatever the case of its name, and the Docker SDK for Python relies on it (`{"replicated": ...}`).
+ * What lies below such a name gets its class only once the name is right, so it goes level by level.
+ */
+function instanceOf<T extends object>(Dto: new () => T, body: object): T {
+  let plain = body;
+  for (let level = 0; ; level++) {
+    const instance = plainToInstance(Dto, plain, { exposeUnsetFields: false });
+    if (level > bodyDepthMax || !hasOtherNames(plain, instance)) return instance;
+    plain = withProperNames(plain, instance) as object;
+  }
+}
+
+const namesByClass = new Map<unknown, ReadonlyMap<string, string>>();
+
+/** Declared names of an instance's class by their lower case; none for plain objects, whose names are data. */
+function namesOf(instance: object): ReadonlyMap<string, string> {
+  // Not `instance.constructor`: a body may have a field of that name.
+  const constructor = (Object.getPrototypeOf(instance) as object).constructor;
+  const known = namesByClass.get(constructor);
+  if (known !== undefined) return known;
+  const names = new Map<string, string>();
+  if (constructor !== Object && constructor !== Array) {
+    const rules = getMetadataStorage().getTargetValidationMetadatas(constructor, '', false, false);
+    for (const { propertyName } of rules) names.set(propertyName.toLowerCase(), propertyName);
+  }
+  namesByClass.set(constructor, names);
+  return names;
+}
+
+/** The declared name that `name` means, when it is written otherwise and not there as declared. */
+function properName(names: ReadonlyMap<string, string>, object: object, name: string): string {
+  const proper = names.get(name.toLowerCase());
+  return proper === undefined || Object.hasOwn(object, proper) ? name : proper;
+}
+
+function memberOf(instance: unknown, name: string): unknown {
+  return typeof instance === 'object' && instance !== null
+    ? (instance as Record<string, unknown>)[name]
+    : undefined;
+}
+
+function hasOtherNames(plain: unknown, instance: unknown): boolean {
+  if (typeof plain !== 'object' || plain === null) return false;
+  if (typeof instance !== 'object' || instance === null) return false;
+  const names = namesOf(instance);
+  return Object.entries(plain).some(
+    ([name, value]) =>
+      properName(names, plain, name) !== name || hasOtherNames(value, memberOf(instance, name)),
+  );
+}
+
+function withProperNames(plain: unknown, instance: unknown): unknown {
+  if (typeof plain !== 'object' || plain === null) return plain;
+  if (Array.isArray(plain))
+    return plain.map((item, index) => withProperNames(item, memberOf(instance, String(index))));
+  const names = typeof instance === 'object' && instance !== null ? namesOf(instance) : new Map();
+  return Object.fromEntries(
+    Object.entries(plain).map(([name, value]) => [
+      properName(names, plain, name),
+      withProperNames(value, memberOf(instance, name)),
+    ]),
+  );
 }
 
 function sentencesOf(problem: ValidationError, parentPath: string): string[] {
