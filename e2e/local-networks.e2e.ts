@@ -203,9 +203,12 @@ describe('networks and ports of docker run', function () {
     );
     expect(found).to.include('"version"');
     await docker('rm', '-f', 'web', 'db', 'pub');
+    await docker('network', 'create', '-d', 'overlay', 'of-the-cluster');
     expect(await docker('network', 'prune', '-f'))
       .to.include('front')
-      .and.include('back');
+      .and.include('back')
+      .and.include('of-the-cluster');
+    expect(await docker('network', 'ls', '-q', '--filter', 'name=of-the-cluster')).to.equal('');
     expect(
       await docker('network', 'ls', '-q', '--filter', 'type=custom', '--filter', 'driver=bridge'),
     ).to.equal('');

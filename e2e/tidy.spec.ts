@@ -1,6 +1,6 @@
 /** What a linter cannot hold: sizes, names, words, and files nobody imports. */
 import { execFileSync } from 'node:child_process';
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readFileSync, readdirSync } from 'node:fs';
 import { basename, dirname, join, normalize } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { expect } from 'chai';
@@ -86,6 +86,18 @@ describe('tidiness', () => {
     expect(typescript.filter((file) => !reached.has(file) && !file.includes('/generated/'))).to.deep.equal(
       [],
     );
+  });
+
+  it('has built nothing whose source is gone: mocha would run it', () => {
+    const emitted = ['apps', 'libs', 'e2e'].flatMap((folder) =>
+      readdirSync(join(root, 'dist', folder), { recursive: true, encoding: 'utf8' }).map((name) =>
+        join(folder, name),
+      ),
+    );
+    const orphans = emitted.filter(
+      (file) => file.endsWith('.js') && !existsSync(join(root, file.replace(/\.js$/, '.ts'))),
+    );
+    expect(orphans).to.deep.equal([]);
   });
 
   it('lets pure libraries read no clock and no global randomness', () => {

@@ -8,7 +8,7 @@ const probeWaitMs = 10_000;
 const answerBytesMax = 64 * 1024 * 1024;
 
 export interface ManagerCall {
-  method: 'GET' | 'POST';
+  method: 'GET' | 'POST' | 'DELETE';
   /** With its query. */
   path: string;
   body?: unknown;

@@ -119,12 +119,21 @@ export class ClusterForward {
   }
 
   /** Reads a JSON answer of the manager of this node; one that is just starting gets some of the time. */
-  async read(path: string, waitMs: number): Promise<{ status: number; body: unknown }> {
+  read(path: string, waitMs: number): Promise<{ status: number; body: unknown }> {
+    return this.call('GET', path, waitMs);
+  }
+
+  /** The same for another method. */
+  async call(
+    method: 'GET' | 'DELETE',
+    path: string,
+    waitMs: number,
+  ): Promise<{ status: number; body: unknown }> {
     this.requireManager();
     const giveUpAt = performance.now() + Math.min(waitMs, managerWaitMs);
     for (;;) {
       try {
-        return await callManager(this.#config.managerSocket, { method: 'GET', path, waitMs });
+        return await callManager(this.#config.managerSocket, { method, path, waitMs });
       } catch (error) {
         if (this.#failure() !== undefined || performance.now() >= giveUpAt) throw this.#explained(error);
         await sleep(managerRetryMs);

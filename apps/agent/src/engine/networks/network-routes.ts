@@ -18,10 +18,10 @@ import { defaultNetworkName, type ContainerNetworks } from './container-networks
 import { gatewayIn } from './gateway.js';
 import type { LocalNetworkRecord, LocalNetworks } from './local-networks.js';
 import { checkLocalRequest, isLocalRequest, LocalNetworkCreateDto } from './network-create.dto.js';
+import { prunableBy, pruneClusterNetworks, pruneFilterNames } from './network-prune.js';
 
 const waitMs = 10_000;
 const networkFilterNames = ['dangling', 'driver', 'id', 'label', 'name', 'scope', 'type'] as const;
-const pruneFilterNames = ['label', 'label!', 'until'] as const;
 
 export interface NetworkRouteOptions {
   config: NodeConfig;
@@ -146,21 +146,15 @@ export function networkRoutes(options: NetworkRouteOptions): Route[] {
       path: '/networks/prune',
       async handler(request, response) {
         const filters = parseFilters(request.query.get('filters'), pruneFilterNames);
-        const untilMs = untilOf(filters.get('until'), options.nowMs());
+        const prunable = prunableBy(filters, options.nowMs());
+        const ofCluster = forward.hasManager()
+          ? await pruneClusterNetworks((method, path) => forward.call(method, path, waitMs), prunable)
+          : [];
         const unused = networks
           .list()
-          .filter(
-            (record) =>
-              containers.usersOf(record).length === 0 &&
-              record.createdAtMs < untilMs &&
-              labelsMatch(filters, 'label', record.labels) &&
-              !(
-                filters.has('label!') &&
-                labelsMatch(new Map([['label', filters.get('label!') ?? []]]), 'label', record.labels)
-              ),
-          );
+          .filter((record) => containers.usersOf(record).length === 0 && prunable(record));
         for (const record of unused) await remove(record);
-        response.json(200, { NetworksDeleted: unused.map(({ name }) => name) });
+        response.json(200, { NetworksDeleted: [...ofCluster, ...unused.map(({ name }) => name)] });
       },
     },
     {
@@ -254,20 +248,6 @@ export function endpointId(containerId: string, networkId: string): string {
 
 function has(values: readonly string[] | undefined, accepts: (value: string) => boolean): boolean {
   return values === undefined || values.some(accepts);
-}
-
-/** A time in seconds, a date, or an age such as `24h`. */
-function untilOf(values: readonly string[] | undefined, nowMs: number): number {
-  const [text] = values ?? [];
-  if (text === undefined) return Number.POSITIVE_INFINITY;
-  const age = /^(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?$/.exec(text);
-  if (text !== '' && age !== null) {
-    const [, hours = '0', minutes = '0', seconds = '0'] = age;
-    return nowMs - ((Number(hours) * 60 + Number(minutes)) * 60 + Number(seconds)) * 1_000;
-  }
-  const at = /^\d+(\.\d+)?$/.test(text) ? Number(text) * 1_000 : Date.parse(text);
-  if (Number.isNaN(at)) throw new EnxameError('invalid-argument', `invalid filter 'until=${text}'`);
-  return at;
 }
 
 function idOf(config: NodeConfig, name: string): string {
