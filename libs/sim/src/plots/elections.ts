@@ -93,10 +93,37 @@ export const twoCandidates: Plot = {
   },
 };
 
+/** Who has slept through a write asks first. */
+export const shorterLog: Plot = {
+  story: 'a member that lacks what was acknowledged asks for the vote of one that has it',
+  shows: ['vote-for-shorter-log'],
+  adapt: (options) => ({ ...options, members: 3 }),
+  *play(stage) {
+    const first = yield* stage.settled();
+    const term = stage.term(first);
+    const [has, lacks] = stage.others(first) as [MemberId, MemberId];
+    const index = stage.lastIndex(first) + 1;
+    stage.separate([first, has], [lacks]);
+    yield stage.write(first);
+    yield () => stage.durableTerm(has, index) === term;
+    stage.mend();
+    stage.separate([first], [has, lacks]);
+    stage.take((from, _, { kind }) => from === has && isOfCandidate(kind));
+    const leads = (id: MemberId): boolean => stage.status(id)?.role === 'leader' && stage.term(id) > term;
+    const { electionTicks } = stage.world.options.raft;
+    const giveUpMs = stage.world.scheduler.nowMs + electionTicks * stage.world.options.tickMs * 6;
+    yield* stage.campaign([lacks], () => leads(lacks) || stage.world.scheduler.nowMs > giveUpMs);
+  },
+};
+
 function isOfLeader(kind: Message['kind']): boolean {
   return kind === 'append-request' || kind === 'heartbeat';
 }
 
 function pick({ world }: Stage): 'kill' | 'power' {
   return world.random.pick(['kill', 'power']);
+}
+
+function isOfCandidate(kind: Message['kind']): boolean {
+  return kind === 'pre-vote-request' || kind === 'vote-request';
 }

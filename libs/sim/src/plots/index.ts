@@ -1,7 +1,7 @@
 /** Every plot by its name. */
 import type { FaultName } from '#libs/raft/testing';
-import { figureEight, twoCandidates } from './elections.js';
-import { lateChange, twoHalves } from './memberships.js';
+import { figureEight, shorterLog, twoCandidates } from './elections.js';
+import { amongLearners, lateChange, twoHalves } from './memberships.js';
 import type { Plot } from './plot.js';
 import {
   cutLeader,
@@ -16,6 +16,7 @@ import { lateRequest } from './replication.js';
 export const plots = {
   'figure-eight': figureEight,
   'two-candidates': twoCandidates,
+  'shorter-log': shorterLog,
   'late-request': lateRequest,
   'cut-leader': cutLeader,
   'late-answer': lateAnswer,
@@ -24,6 +25,7 @@ export const plots = {
   'lease-and-cut': leaseAndCut,
   'lease-and-restart': leaseAndRestart,
   'two-halves': twoHalves,
+  'among-learners': amongLearners,
   'late-change': lateChange,
 } as const satisfies Record<string, Plot>;
 

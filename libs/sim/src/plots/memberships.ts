@@ -40,6 +40,38 @@ export const twoHalves: Plot = {
   },
 };
 
+/** There are enough of them for a majority, had they a vote. */
+export const amongLearners: Plot = {
+  story: 'a leader is left alone with its learners, and takes a write',
+  shows: ['count-learners'],
+  adapt: ({ raft, ...options }) => ({
+    ...options,
+    members: 3,
+    snapshotEntries: 1000,
+    raft: { ...raft, electionTicks: 12 },
+  }),
+  *play(stage) {
+    const { world } = stage;
+    const leader = yield* stage.settled();
+    const voters = stage.others(leader);
+    const learners: MemberId[] = [];
+    for (let count = 0; count < 2; count++) {
+      const member = world.newMember();
+      world.start(member);
+      learners.push(member.id);
+      const outcome = stage.change(leader, [{ kind: 'add-learner', id: member.id }], 'auto');
+      yield () => outcome() === 'done';
+    }
+    yield () => stage.others(leader).every((id) => stage.lastIndex(id) === stage.lastIndex(leader));
+    const term = stage.term(leader);
+    const index = stage.lastIndex(leader) + 1;
+    stage.separate([leader, ...learners], voters);
+    stage.write(leader);
+    yield () => learners.every((id) => stage.durableTerm(id, index) === term);
+    yield* stage.leader(voters, term);
+  },
+};
+
 function tellsOf(message: Message, index: number): boolean {
   if ('commit' in message) return message.commit >= index;
   return 'committed' in message && (message.committed?.index ?? 0) >= index;
