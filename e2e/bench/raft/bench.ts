@@ -9,7 +9,6 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { TestCluster } from '../../../libs/raft/src/transport/testing/certificates.js';
-import type { GrpcClient } from '#libs/rpc';
 import { eventually } from '../../harness/cluster.js';
 import { printTable, type Row, summarize } from '../figures.js';
 import { EtcdPeer } from './etcd.js';
@@ -17,7 +16,7 @@ import { MemberGroup, MemberProcess } from './group.js';
 import { encodePut, paths } from './kv.js';
 import type { LoadResult } from './load.js';
 import { freePorts } from './processes.js';
-import { connectTo } from './wire.js';
+import { UnaryClient } from './wire.js';
 
 const loadProgram = fileURLToPath(new URL('./load.js', import.meta.url));
 const buildFolder = fileURLToPath(new URL('../../../../build', import.meta.url));
@@ -138,7 +137,7 @@ async function compare(group: MemberGroup, etcd: EtcdPeer, plan: Plan): Promise<
     [256, 3],
   ] as const) {
     const leader = await group.leader();
-    const before = await leader.report('reset');
+    const before = await leader.report(clients === 256 ? 'reset' : 'report');
     const results = await both('put', clients);
     rate(`acknowledged writes of 256 B, ${clients} clients`, results, atLeast);
     if (clients === 64) {
@@ -153,7 +152,7 @@ async function compare(group: MemberGroup, etcd: EtcdPeer, plan: Plan): Promise<
       });
     }
     if (clients === 256) {
-      const { loopDelayP99Ms, cpuMs } = await leader.report();
+      const { loopDelayP99Ms, cpuMs } = await leader.report('rest');
       console.log(
         `leader under 256 writers: event loop delay p99 ${loopDelayP99Ms.toFixed(1)} ms (aim: under 50), cpu ${(cpuMs - before.cpuMs).toFixed(0)} ms`,
       );
@@ -190,7 +189,7 @@ async function printFailover(group: MemberGroup, plan: Plan): Promise<void> {
   for (let kill = 0; kill < plan.kills; kill++) {
     const leader = await group.leader();
     const survivor = group.members.find((member) => member !== leader) as MemberProcess;
-    const client = connectTo(survivor.front);
+    const client = new UnaryClient(survivor.front);
     const killed = leader.kill();
     const startedAt = performance.now();
     await eventually('a write at a survivor', 30_000, () => put(client, `kill-${kill}`));
@@ -207,7 +206,7 @@ async function printFailover(group: MemberGroup, plan: Plan): Promise<void> {
   );
 }
 
-function put(client: GrpcClient, key: string): Promise<boolean> {
+function put(client: UnaryClient, key: string): Promise<boolean> {
   const request = encodePut({ key: Buffer.from(key), value: Buffer.from('value') });
   return client.call(paths.put, request, 20_000).then(
     () => true,

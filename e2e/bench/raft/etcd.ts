@@ -9,7 +9,7 @@ import { fileURLToPath } from 'node:url';
 import { eventually } from '../../harness/cluster.js';
 import { freePorts, stopAll } from './processes.js';
 import { decodeLeads, paths } from './kv.js';
-import { connectTo } from './wire.js';
+import { UnaryClient } from './wire.js';
 
 const program = fileURLToPath(new URL('../../../../build/tools/etcd/usr/bin/etcd', import.meta.url));
 
@@ -49,7 +49,7 @@ export class EtcdPeer {
   /** The front of the member that leads. */
   async leader(): Promise<string | undefined> {
     for (const target of this.fronts) {
-      const client = connectTo(target);
+      const client = new UnaryClient(target);
       const leads = await client.call(paths.status, new Uint8Array(0), 2_000).then(decodeLeads, () => false);
       client.close();
       if (leads) return target;

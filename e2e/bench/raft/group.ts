@@ -56,7 +56,8 @@ export class MemberProcess {
     return JSON.parse(line) as MemberReport;
   }
 
-  report(question: 'report' | 'reset' = 'report'): Promise<MemberReport> {
+  /** `reset` begins to look at the delay of the event loop, `rest` ends it. */
+  report(question: 'report' | 'reset' | 'rest' = 'report'): Promise<MemberReport> {
     const answer = this.nextReport();
     this.child?.stdin?.write(`${question}\n`);
     return answer;

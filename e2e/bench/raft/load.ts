@@ -5,7 +5,7 @@
 import { summarize } from '../figures.js';
 import { encodePut, encodeRange, paths } from './kv.js';
 import { StreamClient } from './stream.js';
-import { connectTo } from './wire.js';
+import { UnaryClient } from './wire.js';
 
 export interface LoadResult {
   perSecond: number;
@@ -30,7 +30,7 @@ function wayTo(): (key: Uint8Array) => Promise<unknown> {
     const stream = new StreamClient(target, paths.puts);
     return (key) => stream.call(encodePut({ key, value }));
   }
-  const client = connectTo(target);
+  const client = new UnaryClient(target);
   if (verb === 'put' || verb === 'echo') return (key) => client.call(paths[verb], encodePut({ key, value }));
   return (key) => client.call(paths.range, encodeRange(key));
 }

@@ -1,10 +1,6 @@
 export * from './client.js';
 export * from './credentials.js';
 export * from './errors.js';
-export { dialLean } from './lean/dial.js';
-export { GrpcClient } from './lean/grpc-client.js';
-export { type GrpcLimits, GrpcStatus, type MessageReceiver, type MessageStream } from './lean/messages.js';
-export { type GrpcMethods, serveGrpc, type UnaryHandler } from './lean/served-calls.js';
 export * from './server.js';
 export * as ca from './generated/ca.js';
 export * as group from './generated/group.js';

@@ -13,10 +13,7 @@ import {
   callerOf,
   callUnary,
   createRpcClient,
-  dialLean,
-  fromServiceError,
   RpcServer,
-  toGrpcStatus,
   toServiceError,
   type ClientTls,
 } from './index.js';
@@ -62,13 +59,6 @@ describe('rpc', () => {
               _call: ServerUnaryCall<caRpc.IssueRequest, caRpc.IssueReply>,
               done: sendUnaryData<caRpc.IssueReply>,
             ) => done(toServiceError(new EnxameError('version-mismatch', 'update out of sequence'))),
-          },
-          lean: {
-            '/test.Lean/Caller': (stream, { subject }) => {
-              stream.send(Buffer.from(JSON.stringify(subject)));
-              stream.end(toGrpcStatus(new EnxameError('version-mismatch', 'update out of sequence')));
-              return { message: () => undefined, ended: () => undefined, drained: () => undefined };
-            },
           },
         },
       ],
@@ -120,42 +110,6 @@ describe('rpc', () => {
       expect(await callerSeen(tls))
         .to.be.instanceOf(EnxameError)
         .with.property('code', 'unavailable');
-    }
-  });
-
-  /** What a lean call is told of its caller, and how it ended. */
-  async function leanCallerSeen(tls: ClientTls): Promise<{ seen: unknown; error: EnxameError }> {
-    const { client } = dialLean(target, tls);
-    let seen: unknown;
-    const error = await new Promise<EnxameError>((resolve) => {
-      client.open('/test.Lean/Caller', {
-        message: (message) => {
-          seen = JSON.parse(message.toString());
-        },
-        ended: (status) => resolve(fromServiceError(status)),
-        drained: () => undefined,
-      });
-    });
-    client.close();
-    return { seen, error };
-  }
-
-  it('serves lean calls on the same port, knows their callers and carries errors', async () => {
-    const serverName = 'swarm-manager';
-    const worker = await certificateFor(ownCa, 'worker1', 'worker');
-    const shown = await leanCallerSeen({ kind: 'mutual', ...worker, serverName });
-    expect(shown.seen).to.deep.equal({ O: 'cluster', OU: 'swarm-worker', CN: 'worker1' });
-    expect(shown.error).to.deep.include({ code: 'version-mismatch', message: 'update out of sequence' });
-    const foreign = await certificateFor(foreignCa, 'worker1', 'worker');
-    const refused: ClientTls[] = [
-      { kind: 'unverified' },
-      { kind: 'mutual', ...foreign, rootCertificatePem: ownCa.certificatePem, serverName },
-      { kind: 'server-only', rootCertificatePem: foreignCa.certificatePem, serverName },
-      { kind: 'server-only', rootCertificatePem: ownCa.certificatePem, serverName: 'swarm-worker' },
-    ];
-    for (const tls of refused) {
-      const { seen, error } = await leanCallerSeen(tls);
-      expect([seen, error.code]).to.deep.equal([undefined, 'unavailable']);
     }
   });
 

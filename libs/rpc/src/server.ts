@@ -15,24 +15,12 @@ import {
 import type { AddressInfo } from 'node:net';
 import { createServer, type Server as TlsServer, type TLSSocket } from 'node:tls';
 import type { ServerTls } from './credentials.js';
-import { leanProtocol } from './lean/dial.js';
-import type { MessageReceiver, MessageStream } from './lean/messages.js';
-import { serveGrpc } from './lean/served-calls.js';
 import { messageBytesMax } from './client.js';
 
 export interface RpcService {
   definition: ServiceDefinition;
   implementation: UntypedServiceImplementation;
-  /** Methods that stream and are called so often that lean code serves them, and it alone; by path. */
-  lean?: Readonly<Record<string, LeanMethod>>;
 }
-
-export interface LeanCaller {
-  subject: CallerSubject;
-  address: string;
-}
-
-export type LeanMethod = (stream: MessageStream, caller: LeanCaller) => MessageReceiver;
 
 export interface RpcServerOptions {
   tls: ServerTls;
@@ -86,7 +74,7 @@ export class RpcServer {
       minVersion: 'TLSv1.3',
       requestCert: true,
       rejectUnauthorized: false,
-      ALPNProtocols: ['h2', leanProtocol],
+      ALPNProtocols: ['h2'],
       handshakeTimeout: handshakeTimeoutMs,
     });
     tls.maxConnections = connectionsMax;
@@ -138,31 +126,8 @@ export class RpcServer {
       socket.destroy();
       return;
     }
-    const isLean = socket.alpnProtocol === leanProtocol;
-    if (isLean && !shown) {
-      // Lean code reads nothing from strangers: only who holds a certificate of the cluster gets as far as that.
-      this.#options.log?.(
-        `connection from ${socket.remoteAddress ?? 'unknown'} refused: lean calls need a certificate`,
-      );
-      socket.destroy();
-      return;
-    }
     this.#sockets.add(socket);
     socket.once('close', () => this.#sockets.delete(socket));
-    if (isLean) this.#serveLean(socket);
-    else injector.injectConnection(socket);
-  }
-
-  #serveLean(socket: TLSSocket): void {
-    socket.setNoDelay(true);
-    const caller: LeanCaller = {
-      subject: socket.getPeerCertificate().subject as CallerSubject,
-      address: `${socket.remoteAddress ?? 'unknown'}:${socket.remotePort ?? 0}`,
-    };
-    const methods = this.#options.services.flatMap(({ lean = {} }) => Object.entries(lean));
-    const streams = Object.fromEntries(
-      methods.map(([path, method]) => [path, (stream: MessageStream) => method(stream, caller)]),
-    );
-    serveGrpc(socket, { unary: {}, streams });
+    injector.injectConnection(socket);
   }
 }

@@ -1,7 +1,6 @@
 import { createServer, type AddressInfo, type Server, type Socket, connect } from 'node:net';
 import { expect } from 'chai';
-import { type ClientTls, dialLean, raft } from '#libs/rpc';
-import { connectPath } from './grpc-transport.js';
+import { createRpcClient, raft } from '#libs/rpc';
 import type { PeerMessage, SnapshotIntake } from '../port.js';
 import { TestCluster } from './testing/certificates.js';
 import { eventually } from './testing/eventually.js';
@@ -167,19 +166,6 @@ describe('raft transport over gRPC', function () {
   });
 
   describe('refuses, and says why', () => {
-    /** The words with which a stream ends that begins with this. */
-    function answerTo(host: TestPeer, tls: ClientTls, envelope?: raft.Envelope): Promise<string> {
-      const { client } = dialLean(host.address, tls);
-      return new Promise<string>((resolve) => {
-        const stream = client.open(connectPath, {
-          message: () => undefined,
-          ended: (error) => resolve(error?.message ?? 'ok'),
-          drained: () => undefined,
-        });
-        if (envelope !== undefined) stream?.send(raft.Envelope.encode(envelope).finish());
-      }).finally(() => client.close());
-    }
-
     async function wordsFor(intruder: TestPeer, host: TestPeer): Promise<string> {
       intruder.transport.setPeers(new Map([[host.id, host.address]]));
       await eventually(() => intruder.logged.length > 0);
@@ -228,10 +214,16 @@ describe('raft transport over gRPC', function () {
       expect(words).to.contain('the certificate is for another cluster, cluster');
     });
 
-    it('a caller without a certificate, before it has said anything', async () => {
+    it('a caller without a certificate', async () => {
       const host = await peer('a');
-      await answerTo(host, { kind: 'unverified' });
-      expect(host.logged.join()).to.contain('refused: lean calls need a certificate');
+      const client = createRpcClient(raft.RaftPeerClient, host.address, { kind: 'unverified' });
+      const words = await new Promise<string>((resolve) => {
+        const stream = client.connect();
+        stream.on('error', (error) => resolve(error.message));
+        stream.on('data', () => undefined);
+      });
+      client.close();
+      expect(words).to.contain('a manager certificate is required');
     });
 
     it('another protocol version, another member, a message before the hello', async () => {
@@ -253,9 +245,18 @@ describe('raft transport over gRPC', function () {
         { $case: 'hello' as const, hello: { ...hello, clusterId: 'other' } },
         { $case: 'messages' as const, messages: Buffer.alloc(0) },
       ]) {
-        answers.push(await answerTo(host, tls, { body }));
+        const client = createRpcClient(raft.RaftPeerClient, host.address, tls);
+        const stream = client.connect();
+        answers.push(
+          await new Promise<string>((resolve) => {
+            stream.on('error', (error) => resolve(error.message));
+            stream.on('data', () => undefined);
+            stream.write({ body });
+          }),
+        );
+        client.close();
       }
-      expect(answers).to.deep.equal([
+      expect(answers.map((words) => words.replace(/^\d+ \w+: /, ''))).to.deep.equal([
         'raft: the peer speaks protocol version 9, this member speaks 1',
         'raft: this is member a, not c',
         "raft: the peer has this member's own id a",

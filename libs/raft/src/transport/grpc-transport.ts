@@ -9,10 +9,6 @@ import {
   callerOf,
   type ClientTls,
   createRpcClient,
-  dialLean,
-  type GrpcLimits,
-  type LeanCaller,
-  type MessageStream,
   raft,
   type RpcService,
   toServiceError,
@@ -38,18 +34,13 @@ export const defaultTransportLimits: TransportLimits = {
   messageBytesMax: 80 * 1024 * 1024,
   helloTimeoutMs: 5_000,
   retireMs: 5_000,
-  newsDelayMs: 10,
+  newsDelayMs: 50,
   askedLatelyMs: 1_000,
   snapshotPieceBytesMax: 512 * 1024,
   chunkBytesMax: 64 * 1024 * 1024,
   snapshotStallMs: 30_000,
   unknownPeersMax: 16,
 };
-
-export const connectPath = raft.RaftPeerService.connect.path;
-
-/** An envelope is one message: what it holds at most, and the little around it. */
-const callLimits: GrpcLimits = { messageBytesMax: 16 * 1024 * 1024 };
 
 /** What this member shows to others and demands of them. */
 export interface PeerCredentials {
@@ -114,10 +105,10 @@ class Transport implements GrpcTransport {
     this.service = {
       definition: raft.RaftPeerService,
       implementation: {
+        connect: (call: ServerDuplexStream<raft.Envelope, raft.Envelope>) => this.accept(call),
         sendSnapshot: (call: ServerDuplexStream<raft.SnapshotPart, raft.SnapshotProgress>) =>
           void this.takeSnapshot(call),
       },
-      lean: { [connectPath]: (stream, caller) => this.accept(stream, caller) },
     };
   }
 
@@ -182,12 +173,13 @@ class Transport implements GrpcTransport {
   private dial(link: PeerLink, address: string): PeerStream | undefined {
     const { credentials } = this;
     if (credentials === undefined || this.isClosed) return undefined;
-    const { client, serverSubject } = dialLean(address, credentials.tls, { limits: callLimits });
-    const stream: PeerStream = new PeerStream('self', this.limits, {
+    const client = createRpcClient(raft.RaftPeerClient, address, credentials.tls);
+    const call = client.connect();
+    const stream: PeerStream = new PeerStream({ opener: 'self', stream: call }, this.limits, {
       hello: (hello) => {
         const { clusterId } = credentials;
         const { identify, holderOf } = this.options;
-        const shown = serverSubject() as CallerSubject | undefined;
+        const shown = call.getAuthContext()?.sslPeerCertificate?.subject as CallerSubject | undefined;
         checkHolder(link.peer, checkCertificate(shown, clusterId, identify), holderOf(link.peer));
         link.established(stream, checkHello(hello, { clusterId, self: this.options.id, from: link.peer }));
       },
@@ -198,35 +190,32 @@ class Transport implements GrpcTransport {
         link.ended(stream, error);
       },
     });
-    stream.begin(client.open(connectPath, stream));
     stream.sendHello(this.hello(link.peer));
     return stream;
   }
 
-  private accept(opened: MessageStream, { subject, address }: LeanCaller): PeerStream {
+  private accept(call: ServerDuplexStream<raft.Envelope, raft.Envelope>): void {
     let link: PeerLink | undefined;
-    const stream: PeerStream = new PeerStream('peer', this.limits, {
+    const stream: PeerStream = new PeerStream({ opener: 'peer', stream: call }, this.limits, {
       hello: (hello) => {
-        link = this.linkOf(this.admit(subject, hello));
+        link = this.linkOf(this.admit(call, hello));
         stream.sendHello(this.hello(''));
         link.established(stream, hello);
       },
       message: (message) => link && this.receiver?.message(link.peer, message),
       overflowed: () => link && this.receiver?.unreachable(link.peer),
       ended: (error) => {
-        if (link === undefined) this.options.log?.(`raft stream from ${address}: ${error.message}`);
+        if (link === undefined) this.options.log?.(`raft stream from ${call.getPeer()}: ${error.message}`);
         link?.ended(stream, error);
         if (link !== undefined && !link.isKnown && !link.isStanding) this.forget(link);
       },
     });
-    stream.begin(opened);
     try {
       // Before anything is said: who shows no manager's certificate learns nothing.
-      this.checkCaller(subject);
+      this.checkCaller(call);
     } catch (error) {
       stream.end(error as EnxameError);
     }
-    return stream;
   }
 
   private forget(link: PeerLink): void {
@@ -234,16 +223,19 @@ class Transport implements GrpcTransport {
     if (this.links.get(link.peer) === link) this.links.delete(link.peer);
   }
 
-  private checkCaller(subject: CallerSubject | undefined): PeerIdentity {
+  private checkCaller(call: Pick<ServerDuplexStream<unknown, unknown>, 'getAuthContext'>): PeerIdentity {
     const { credentials, options } = this;
     if (credentials === undefined || this.receiver === undefined || this.isClosed) {
       throw new EnxameError('unavailable', 'raft: this member takes part in no cluster yet');
     }
-    return checkCertificate(subject, credentials.clusterId, options.identify);
+    return checkCertificate(callerOf(call), credentials.clusterId, options.identify);
   }
 
-  private admit(subject: CallerSubject | undefined, hello: raft.Hello | undefined): MemberId {
-    const caller = this.checkCaller(subject);
+  private admit(
+    call: Pick<ServerDuplexStream<unknown, unknown>, 'getAuthContext'>,
+    hello: raft.Hello | undefined,
+  ): MemberId {
+    const caller = this.checkCaller(call);
     const { id, holderOf } = this.options;
     const { from } = checkHello(hello, { clusterId: caller.clusterId, self: id, to: id });
     checkHolder(from, caller, holderOf(from));
@@ -277,12 +269,11 @@ class Transport implements GrpcTransport {
     // Whoever hangs up is noticed by the reader; without a listener it would end the process.
     call.on('error', () => undefined);
     try {
-      const subject = callerOf(call);
-      this.checkCaller(subject);
+      this.checkCaller(call);
       const intake = this.receiver?.snapshots;
       if (intake === undefined) throw new EnxameError('unavailable', 'raft: this member is not running');
       await readSnapshotStream(call, {
-        admit: (hello) => this.admit(subject, hello),
+        admit: (hello) => this.admit(call, hello),
         intake,
         limits: this.limits,
       });

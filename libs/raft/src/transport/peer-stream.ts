@@ -1,8 +1,9 @@
 /**
  * One stream between two members, whoever opened it: a hello either way, then messages. It ends once, and says why.
  */
+import type { ClientDuplexStream, ServerDuplexStream } from '@grpc/grpc-js';
 import { EnxameError } from '#libs/model';
-import { fromServiceError, type MessageReceiver, type MessageStream, raft, toGrpcStatus } from '#libs/rpc';
+import { fromServiceError, type raft, toServiceError } from '#libs/rpc';
 import type { PeerMessage } from '../port.js';
 import { Outbox, type OutboxLimits } from './outbox.js';
 import { decodeMessages } from './wire.js';
@@ -29,7 +30,11 @@ export interface StreamHandlers {
   ended(error: EnxameError): void;
 }
 
-export class PeerStream implements MessageReceiver {
+type Call =
+  | { opener: 'self'; stream: ClientDuplexStream<raft.Envelope, raft.Envelope> }
+  | { opener: 'peer'; stream: ServerDuplexStream<raft.Envelope, raft.Envelope> };
+
+export class PeerStream {
   private readonly outbox: Outbox;
   private readonly helloTimer: NodeJS.Timeout;
   private retireTimer: NodeJS.Timeout | undefined;
@@ -43,10 +48,9 @@ export class PeerStream implements MessageReceiver {
   private newsSinceMs: number | undefined;
   private askedAtMs = Number.NEGATIVE_INFINITY;
   private mustDrain = false;
-  private stream: MessageStream | undefined;
 
   constructor(
-    readonly opener: 'self' | 'peer',
+    private readonly call: Call,
     private readonly limits: StreamLimits,
     private readonly handlers: StreamHandlers,
   ) {
@@ -54,40 +58,26 @@ export class PeerStream implements MessageReceiver {
     this.helloTimer = setTimeout(() => {
       this.end(new EnxameError('deadline-exceeded', `raft: no hello within ${limits.helloTimeoutMs} ms`));
     }, limits.helloTimeoutMs);
+    const { stream } = call;
+    stream.on('data', (envelope: raft.Envelope) => this.take(envelope));
+    stream.on('drain', () => {
+      this.mustDrain = false;
+      this.flush();
+    });
+    stream.on('error', (error: Error) => this.finish(fromServiceError(error)));
+    stream.on('cancelled', () => this.finish(gone('the connection is gone')));
+    stream.on('end', () => {
+      this.finish(gone('the other side ended the stream'));
+      stream.end();
+    });
   }
 
-  /** What it speaks through. A peer that cannot be reached has none. */
-  begin(stream: MessageStream | undefined): void {
-    this.stream = stream;
-    if (stream === undefined) this.finish(gone('the peer takes no stream'));
-  }
-
-  message(bytes: Buffer): void {
-    if (this.hasEnded) return;
-    try {
-      const { body } = raft.Envelope.decode(bytes);
-      if (body !== undefined) this.takeBody(body);
-    } catch (error) {
-      this.end(
-        error instanceof EnxameError
-          ? error
-          : new EnxameError('internal', 'raft: a message could not be taken', { cause: error }),
-      );
-    }
-  }
-
-  ended(error: Error | undefined): void {
-    this.finish(error === undefined ? gone('the other side ended the stream') : fromServiceError(error));
-    this.stream?.end();
-  }
-
-  drained(): void {
-    this.mustDrain = false;
-    this.flush();
+  get opener(): 'self' | 'peer' {
+    return this.call.opener;
   }
 
   sendHello(hello: raft.Hello): void {
-    if (!this.hasEnded) this.write({ body: { $case: 'hello', hello } });
+    if (!this.hasEnded) this.call.stream.write({ body: { $case: 'hello', hello } });
   }
 
   send(message: PeerMessage): void {
@@ -122,9 +112,11 @@ export class PeerStream implements MessageReceiver {
   /** Without an error the stream is only not needed any more. */
   end(error?: EnxameError): void {
     if (this.hasEnded) return;
+    const { call } = this;
     this.finish(error ?? gone('the stream is not needed any more'));
-    if (this.opener === 'self') this.stream?.cancel();
-    else this.stream?.end(error && toGrpcStatus(error));
+    if (call.opener === 'self') call.stream.cancel();
+    else if (error === undefined) call.stream.end();
+    else call.stream.emit('error', toServiceError(error));
   }
 
   /**
@@ -134,11 +126,11 @@ export class PeerStream implements MessageReceiver {
   retire(): void {
     if (this.hasEnded) return;
     this.retireTimer = setTimeout(() => this.end(), this.limits.retireMs);
-    if (this.opener === 'peer') return;
+    if (this.call.opener === 'peer') return;
     for (let rest = this.outbox.take(); rest !== undefined; rest = this.outbox.take()) {
-      this.write(rest);
+      this.call.stream.write(rest);
     }
-    this.stream?.end();
+    this.call.stream.end();
   }
 
   /** News that has found company since the timer was set is gone; what has come after it waits its own time. */
@@ -155,12 +147,21 @@ export class PeerStream implements MessageReceiver {
     while (!this.mustDrain && !this.hasEnded) {
       const envelope = this.outbox.take();
       if (envelope === undefined) return;
-      this.mustDrain = !this.write(envelope);
+      this.mustDrain = !this.call.stream.write(envelope);
     }
   }
 
-  private write(envelope: raft.Envelope): boolean {
-    return this.stream?.send(raft.Envelope.encode(envelope).finish()) ?? true;
+  private take(envelope: raft.Envelope): void {
+    if (this.hasEnded || envelope.body === undefined) return;
+    try {
+      this.takeBody(envelope.body);
+    } catch (error) {
+      this.end(
+        error instanceof EnxameError
+          ? error
+          : new EnxameError('internal', 'raft: a message could not be taken', { cause: error }),
+      );
+    }
   }
 
   private takeBody(body: NonNullable<raft.Envelope['body']>): void {

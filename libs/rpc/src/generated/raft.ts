@@ -751,10 +751,7 @@ export const SnapshotProgress: MessageFns<SnapshotProgress> = {
  */
 export type RaftPeerService = typeof RaftPeerService;
 export const RaftPeerService = {
-  /**
-   * One stream per pair of members carries everything but snapshots, in both directions, whoever opened it. It is served
-   * to those alone who name "enxame-h2" in the TLS handshake (libs/rpc/src/lean).
-   */
+  /** One stream per pair of members carries everything but snapshots, in both directions, whoever opened it. */
   connect: {
     path: "/enxame.raft.RaftPeer/Connect" as const,
     requestStream: true as const,
@@ -777,20 +774,14 @@ export const RaftPeerService = {
 } as const;
 
 export interface RaftPeerServer extends UntypedServiceImplementation {
-  /**
-   * One stream per pair of members carries everything but snapshots, in both directions, whoever opened it. It is served
-   * to those alone who name "enxame-h2" in the TLS handshake (libs/rpc/src/lean).
-   */
+  /** One stream per pair of members carries everything but snapshots, in both directions, whoever opened it. */
   connect: handleBidiStreamingCall<Envelope, Envelope>;
   /** One stream per snapshot, on a connection of its own: the sender opens it. */
   sendSnapshot: handleBidiStreamingCall<SnapshotPart, SnapshotProgress>;
 }
 
 export interface RaftPeerClient extends Client {
-  /**
-   * One stream per pair of members carries everything but snapshots, in both directions, whoever opened it. It is served
-   * to those alone who name "enxame-h2" in the TLS handshake (libs/rpc/src/lean).
-   */
+  /** One stream per pair of members carries everything but snapshots, in both directions, whoever opened it. */
   connect(): ClientDuplexStream<Envelope, Envelope>;
   connect(options: Partial<CallOptions>): ClientDuplexStream<Envelope, Envelope>;
   connect(metadata: Metadata, options?: Partial<CallOptions>): ClientDuplexStream<Envelope, Envelope>;
