@@ -387,6 +387,54 @@ describe('a node through the docker CLI', function () {
     last.socket.destroy();
   });
 
+  for (const runtime of ['crun', 'runc']) {
+    it(`runs, joins, logs, stops and restarts what ${runtime} has made`, async function () {
+      const { Runtimes } = JSON.parse(await docker('info', '--format', '{{json .}}')) as {
+        Runtimes: Record<string, { path: string }>;
+      };
+      const program = Runtimes[runtime]?.path;
+      // One whose libraries are elsewhere is as good as none.
+      if (program === undefined || (await run(program, ['--version'])).code !== 0) this.skip();
+      const others = ['--runtime', runtime];
+      const ended = await cluster.tryDocker([
+        'run',
+        '--rm',
+        ...others,
+        image,
+        'sh',
+        '-c',
+        'echo out; exit 7',
+      ]);
+      expect([ended.code, ended.stdout]).to.deep.equal([7, 'out\n']);
+      const script = 'mkdir /www; echo hello > /www/f; echo up; httpd -f -p 8000 -h /www';
+      await docker('run', '-d', '--name', 'far', ...others, '--memory', '64m', image, 'sh', '-c', script);
+      expect(JSON.parse(await docker('inspect', '--format', '{{json .HostConfig.Runtime}}', 'far'))).to.equal(
+        runtime,
+      );
+      const address = (await docker('inspect', '--format', '{{.NetworkSettings.IPAddress}}', 'far')).trim();
+      const fetched = await eventually('it answers over its network', 20_000, async () => {
+        const answer = await cluster.tryDocker([
+          'run',
+          '--rm',
+          image,
+          'wget',
+          '-qO-',
+          `http://${address}:8000/f`,
+        ]);
+        return answer.code === 0 ? answer.stdout : undefined;
+      });
+      expect(fetched).to.equal('hello\n');
+      expect(await docker('exec', '-w', '/www', 'far', 'cat', 'f')).to.equal('hello');
+      expect(await onTerminal('docker exec -it far tty').then(({ stdout }) => stdout)).to.include(
+        '/dev/pts/',
+      );
+      expect(await docker('logs', 'far')).to.equal('up');
+      await docker('restart', '-t', '0', 'far');
+      expect((await inspect('far')).State.Running).to.equal(true);
+      await docker('rm', '-f', 'far');
+    });
+  }
+
   it('has a terminal with its size, and passes signals on', async () => {
     expect((await onTerminal(`docker run --rm -it ${image} sh -c 'tty; echo $TERM'`)).stdout).to.match(
       /\/dev\/(pts\/0|console)\r?\nxterm/,

@@ -95,6 +95,7 @@ export const testTools = [
   {
     command: 'crun',
     preferPath: false,
+    ownLibraries: true,
     debianPackages: ['crun', 'libyajl2'],
     programs: ['usr/bin/crun'],
   },
@@ -107,6 +108,7 @@ export const testTools = [
   {
     command: 'podman',
     preferPath: false,
+    ownLibraries: true,
     debianPackages: [
       'podman',
       'conmon',

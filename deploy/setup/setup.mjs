@@ -11,6 +11,7 @@ import { createHash } from 'node:crypto';
 import {
   appendFileSync,
   existsSync,
+  lstatSync,
   mkdirSync,
   readFileSync,
   readdirSync,
@@ -131,7 +132,7 @@ function filesLike(folder, path) {
 function provideTool(tool) {
   mkdirSync(toolsBin, { recursive: true });
   const link = join(toolsBin, tool.command);
-  if (existsSync(link)) return;
+  if (existsSync(link) && !(tool.ownLibraries && lstatSync(link).isSymbolicLink())) return;
   const present = tool.preferPath ? inPath(tool.command) : undefined;
   if (present) {
     rmSync(link, { force: true });
@@ -157,7 +158,14 @@ function provideTool(tool) {
   const program = tool.programs.flatMap((path) => filesLike(folder, path))[0];
   if (!program) fail(`no ${tool.command} in ${tool.debianPackages.join(' or ')}\n${failures.join('\n')}`);
   rmSync(link, { force: true });
-  symlinkSync(program, link);
+  if (tool.ownLibraries) writeFileSync(link, wrapperOf(program, folder), { mode: 0o755 });
+  else symlinkSync(program, link);
+}
+
+/** For a program whose libraries were unpacked beside it, and are not where the system looks. */
+function wrapperOf(program, folder) {
+  const libraries = ['usr/lib', 'lib'].map((path) => join(folder, path, 'x86_64-linux-gnu')).join(':');
+  return `#!/bin/sh\nLD_LIBRARY_PATH='${libraries}' exec '${program}' "$@"\n`;
 }
 
 function provideTools() {

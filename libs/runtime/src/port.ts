@@ -41,6 +41,8 @@ export interface ContainerConfig {
   devices?: ContainerDevice[];
   /** `c 1:3 rwm` lines of Docker's DeviceCgroupRules. */
   deviceRules?: string[];
+  /** Another OCI runtime of the node that makes it, by name. Absent: our own. */
+  runtime?: string;
   /** Absent: it stays down when it ends. */
   restart?: RestartPolicy;
   /** Absent or test `NONE`: no health check. Durations in milliseconds. */

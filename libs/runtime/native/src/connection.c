@@ -123,7 +123,7 @@ static int start_job(struct shim *shim, struct job *job, struct reader *payload,
   int result = decode_operations(&plan, payload, err);
   if (result == 0) {
     const struct operation *stdio = find_operation(&plan, OP_STDIO);
-    struct container container = {shim->main.process.pidfd, shim->main.process.devpts};
+    struct container container = {shim->main.process.pidfd, shim->main.process.devpts, shim->main.process.foreign};
     job->open_stdin = stdio && stdio->stdio.open_stdin;
     result = start_process(&plan, &container, NULL, &job->process, err);
   }

@@ -4,6 +4,7 @@
 #include "cgroup.h"
 #include "cleanup.h"
 #include "connection.h"
+#include "foreign.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -134,6 +135,7 @@ static void finish_container(struct shim *shim) {
   if (!shim->main.exited || shim->recorded) return;
   drain(shim, &shim->main);
   finish_log(&shim->log);
+  if (shim->main.process.foreign) delete_foreign(shim->main.process.foreign);
   if (read_oom_kills(shim->oom_path) > shim->oom_kills_before) shim->main.record.oom_killed = true;
   if (write_exit_record(shim->exit_path, &shim->main.record) < 0) return;
   shim->recorded = true;

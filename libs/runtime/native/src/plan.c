@@ -79,6 +79,9 @@ static const struct field operation_fields[OP_KIND_END][FIELDS_MAX] = {
     [OP_UMASK] = {FIELD(NUMBER, umask.mask)},
     [OP_MOUNTED_ROOT_PROPAGATION] = {FIELD(NUMBER, mounted_root_propagation.flag)},
     [OP_NO_KEYRING] = {{FIELD_NONE, 0}},
+    [OP_FOREIGN_RUNTIME] = {FIELD(STRING, foreign_runtime.program), FIELD(STRING, foreign_runtime.root),
+                            FIELD(STRING, foreign_runtime.bundle)},
+    [OP_FOREIGN_PROCESS] = {FIELD(STRING, path.path)},
     [OP_MEMORY_FILE] = {FIELD(STRING, file.path), FIELD(BYTES, file.data), FIELD(NUMBER, file.mode),
                         FIELD(NUMBER, file.uid), FIELD(NUMBER, file.gid)},
 };

@@ -53,6 +53,8 @@ enum operation_kind {
   OP_MOUNTED_ROOT_PROPAGATION,
   OP_NO_KEYRING,
   OP_MEMORY_FILE,
+  OP_FOREIGN_RUNTIME,
+  OP_FOREIGN_PROCESS,
   OP_KIND_END,
 };
 
@@ -120,6 +122,7 @@ struct operation {
     struct { int64_t stage; const char *path; struct strings args, environment; int64_t timeout_seconds; } hook;
     struct { const char *oci_version, *bundle, *annotations; } oci_state;
     struct { int64_t mask; } umask;
+    struct { const char *program, *root, *bundle; } foreign_runtime;
     struct { int64_t flag; /* MS_... */ } mounted_root_propagation;
   };
 };

@@ -3,12 +3,14 @@
 #include "cgroup.h"
 #include "channel.h"
 #include "cleanup.h"
+#include "foreign.h"
 #include "hooks.h"
 #include "inside.h"
 #include "join.h"
 #include "kernel.h"
 #include "netlink.h"
 #include "paths.h"
+#include "process_parts.h"
 #include "terminal.h"
 
 #include <errno.h>
@@ -25,19 +27,12 @@
 /* A launch may wait for a slow disk; while an exec is set up, its keeper does nothing else. */
 enum { LAUNCH_SECONDS_MAX = 60, EXEC_SECONDS_MAX = 10 };
 
-struct ends {
-  int child[3];
-  int keeper[3];
-};
-
-static void close_ends(struct ends *ends) {
+void close_ends(struct ends *ends) {
   for (int i = 0; i < 3; i++) {
     close_descriptor(&ends->child[i]);
     close_descriptor(&ends->keeper[i]);
   }
 }
-
-#define autoends __attribute__((cleanup(close_ends)))
 
 int64_t now_ms(void) {
   struct timespec now;
@@ -55,13 +50,13 @@ static int make_pipe(int *keeper, int *child, bool to_child, struct error *err) 
   return 0;
 }
 
-static int make_pipes(struct ends *ends, bool open_stdin, struct error *err) {
+int make_pipes(struct ends *ends, bool open_stdin, struct error *err) {
   if (open_stdin && make_pipe(&ends->keeper[0], &ends->child[0], true, err) < 0) return -1;
   if (make_pipe(&ends->keeper[1], &ends->child[1], false, err) < 0) return -1;
   return make_pipe(&ends->keeper[2], &ends->child[2], false, err);
 }
 
-static int take_terminal(struct ends *ends, int master, struct error *err) {
+int take_terminal(struct ends *ends, int master, struct error *err) {
   ends->keeper[1] = master;
   ends->keeper[0] = fcntl(master, F_DUPFD_CLOEXEC, 3);
   if (ends->keeper[0] < 0 || fcntl(master, F_SETFL, O_NONBLOCK) < 0) return fail(err, errno, "take the terminal");
@@ -118,7 +113,7 @@ static pid_t clone_into(const struct plan *plan, const struct container *contain
   return pid < 0 ? fail(err, code, "clone") : pid;
 }
 
-static int make_interfaces(const struct plan *plan, pid_t pid, struct error *err) {
+int make_interfaces(const struct plan *plan, pid_t pid, struct error *err) {
   for (uint32_t i = 0; i < plan->count; i++) {
     const struct operation *operation = &plan->operations[i];
     if (operation->kind != OP_INTERFACE) continue;
@@ -240,6 +235,8 @@ int start_process(const struct plan *plan, const struct container *container, co
                   struct process *process, struct error *err) {
   const struct operation *stdio = find_operation(plan, OP_STDIO);
   autoends struct ends ends = {{-1, -1, -1}, {-1, -1, -1}};
+  if (!container && find_operation(plan, OP_FOREIGN_RUNTIME)) return start_foreign(plan, process, err);
+  if (container && container->foreign) return exec_foreign(plan, container, process, err);
   *process = (struct process){.pidfd = -1, .in = -1, .out = -1, .err = -1, .channel = -1, .devpts = -1};
   if (!container && !(clone_flags(plan) & CLONE_NEWNS)) {
     return fail(err, EINVAL, "plan: a container needs its own mount namespace");
@@ -253,14 +250,19 @@ int start_process(const struct plan *plan, const struct container *container, co
     return -1;
   }
   process->started_ms = now_ms();
-  process->in = keep_descriptor(&ends.keeper[0]);
-  process->out = keep_descriptor(&ends.keeper[1]);
-  process->err = keep_descriptor(&ends.keeper[2]);
+  keep_ends(process, &ends);
   return 0;
+}
+
+void keep_ends(struct process *process, struct ends *ends) {
+  process->in = keep_descriptor(&ends->keeper[0]);
+  process->out = keep_descriptor(&ends->keeper[1]);
+  process->err = keep_descriptor(&ends->keeper[2]);
 }
 
 int start_held(struct process *process, struct error *err) {
   int fd = -1;
+  if (process->foreign) return start_foreign_held(process, err);
   if (channel_send(process->channel, CHANNEL_START, -1) < 0) return fail(err, errno, "start the held process");
   int message = channel_receive(process->channel, &fd, err);
   close_descriptor(&process->channel);

@@ -17,12 +17,15 @@ struct process {
   /* The container's devpts, for the terminals of later processes; -1 when it has none. */
   int devpts;
   int64_t started_ms;
+  /* Another runtime has made it; NULL otherwise. */
+  const struct foreign *foreign;
 };
 
 /* Where a further process goes; NULL pointer for a new container. */
 struct container {
   int pidfd;
   int devpts;
+  const struct foreign *foreign;
 };
 
 /* How a process is started that its starter does not keep. */

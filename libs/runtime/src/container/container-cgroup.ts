@@ -25,7 +25,7 @@ export function containerCgroup(world: ContainerWorld, config: ContainerConfig):
 }
 
 /** Lines of devices.allow for what the container was given beside the default devices. */
-function deviceRulesOf({ devices = [], deviceRules = [] }: ContainerConfig): string[] {
+export function deviceRulesOf({ devices = [], deviceRules = [] }: ContainerConfig): string[] {
   const letters = { character: 'c', block: 'b', fifo: 'p' } as const;
   return [
     ...devices

@@ -8,6 +8,7 @@ import type { ResolvedUser } from '../plan/users.js';
 import type { ContainerConfig, ExecConfig, HealthState } from '../port.js';
 import type { ContainerWorld } from './container-world.js';
 import { runProbe } from './health-probe.js';
+import { execWithRuntime } from './foreign-launch.js';
 import { findUser } from './launch-inputs.js';
 
 export function hasHealthCheck({ health }: ContainerConfig): boolean {
@@ -54,7 +55,12 @@ export function startHealthCheck(options: {
         node: world.node().facts,
         killOnDisconnect: true,
       });
-      return runProbe({ shim, plan, clock: world.clock, timeoutMs });
+      return runProbe({
+        shim,
+        plan: await execWithRuntime(config, paths, plan),
+        clock: world.clock,
+        timeoutMs,
+      });
     },
     onState: (changed) => options.onState(changed),
     onError: (error) => world.log(error, `health check of container ${config.id}`),

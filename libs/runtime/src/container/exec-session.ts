@@ -7,6 +7,7 @@ import { signalNumber } from '../plan/signals.js';
 import type { ContainerConfig, ExecConfig, ExecSession } from '../port.js';
 import { StartFailure } from '../start-failure.js';
 import type { ContainerWorld } from './container-world.js';
+import { execWithRuntime } from './foreign-launch.js';
 import { findUser } from './launch-inputs.js';
 
 const execIdBytes = 32;
@@ -23,9 +24,8 @@ export async function startExec(options: {
   const { world, config, paths, shim, cgroup, exec } = options;
   const user = findUser(config, paths, exec.user || config.user, exec.user ? [] : config.groups);
   const { facts } = world.node();
-  const outcome = await shim.exec(
-    planExec({ container: config, exec, user, cgroup, node: facts, killOnDisconnect: false }),
-  );
+  const plan = planExec({ container: config, exec, user, cgroup, node: facts, killOnDisconnect: false });
+  const outcome = await shim.exec(await execWithRuntime(config, paths, plan));
   if (!outcome.ok) throw new StartFailure(outcome);
   return execSessionOf(exec.id ?? randomBytes(execIdBytes).toString('hex'), outcome.session);
 }

@@ -8,6 +8,7 @@ import type { SharedPlaces } from '../plan/mounts.js';
 import type { ContainerConfig, ContainerExit, RunOptions } from '../port.js';
 import type { AttachQueue } from './attach-queue.js';
 import type { ContainerWorld } from './container-world.js';
+import { withRuntime } from './foreign-launch.js';
 import { findUser, prepareMounts, writeNameFiles } from './launch-inputs.js';
 import { nodeDevices } from './node-devices.js';
 
@@ -52,6 +53,7 @@ export async function launchContainer(options: {
       shared: await sharedPlaces(world, config),
       files: run.files ?? [],
     });
+    plan = await withRuntime(world, config, paths, plan);
     await writeNameFiles(config, paths);
     await prepareMounts(config);
     await world.volumeMounts.take(config.id, config.mounts);

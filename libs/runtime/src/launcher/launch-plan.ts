@@ -71,7 +71,9 @@ export type LaunchOperation =
   | Umask
   | MountedRootPropagation
   | NoKeyring
-  | MemoryFile;
+  | MemoryFile
+  | ForeignRuntime
+  | ForeignProcess;
 
 /** `mkdir -p` on the node, 0755. */
 export interface CgroupDirectory {
@@ -464,6 +466,21 @@ export interface MountedRootPropagation {
 /** The process stays in the session keyring of whoever starts it. */
 export interface NoKeyring {
   kind: 'no-keyring';
+}
+
+/** The container is made by this OCI runtime from the bundle, whose config.json says what the plan else would. */
+export interface ForeignRuntime {
+  kind: 'foreign-runtime';
+  program: string;
+  /** Where it keeps its own state. */
+  root: string;
+  bundle: string;
+}
+
+/** For an exec plan: the file that `exec --process` reads; removed then. */
+export interface ForeignProcess {
+  kind: 'foreign-process';
+  path: string;
 }
 
 /**

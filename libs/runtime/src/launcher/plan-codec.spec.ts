@@ -80,6 +80,8 @@ const samples: { [K in LaunchOperation['kind']]: Extract<LaunchOperation, { kind
   umask: { kind: 'umask', mask: 0o22 },
   'mounted-root-propagation': { kind: 'mounted-root-propagation', propagation: 'slave' },
   'no-keyring': { kind: 'no-keyring' },
+  'foreign-runtime': { kind: 'foreign-runtime', program: '/p', root: '/r', bundle: '/b' },
+  'foreign-process': { kind: 'foreign-process', path: '/f' },
 };
 
 /** The C program's table, read from its source: `[OP_X] = {FIELD(STRING, ...), ...}`. */

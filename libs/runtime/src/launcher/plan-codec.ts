@@ -178,6 +178,8 @@ const table: Table = {
     opcode: 44,
     fields: (o) => [o.path, o.data, number(o.mode), number(o.uid), number(o.gid)],
   },
+  'foreign-runtime': { opcode: 45, fields: (o) => [o.program, o.root, o.bundle] },
+  'foreign-process': { opcode: 46, fields: (o) => [o.path] },
 };
 
 function encodeText(value: string, kind: string): Buffer {

@@ -5,7 +5,7 @@ import type { ContainerConfig } from '../port.js';
 import { capabilityMask, resolveCapabilities } from '../sandbox/capabilities.js';
 import { defaultSeccompProfile } from '../sandbox/default-profile.js';
 import { compileSeccomp, type SeccompTarget } from '../sandbox/seccomp-compiler.js';
-import { parseSeccompProfile } from '../sandbox/seccomp-profile.js';
+import { parseSeccompProfile, type SeccompProfile } from '../sandbox/seccomp-profile.js';
 import { planUlimits, type NodeLimits } from './ulimits.js';
 import type { ResolvedUser } from './users.js';
 
@@ -76,6 +76,14 @@ const compiledMax = 64;
 /** Nearly every container has the same capabilities and profile, and so the same filter. */
 const compiled = new Map<string, Buffer>();
 
+/** Undefined: unconfined. */
+export function seccompProfileOf(
+  seccomp: ContainerConfig['security']['seccomp'],
+): SeccompProfile | undefined {
+  if (seccomp.mode === 'unconfined') return undefined;
+  return seccomp.mode === 'custom' ? parseSeccompProfile(seccomp.profile) : defaultSeccompProfile;
+}
+
 function seccompProgram(
   config: ContainerConfig,
   capabilities: readonly string[],
@@ -93,7 +101,7 @@ function seccompProgram(
   const key = `${node.architecture} ${node.kernelRelease} ${capabilities.join(',')} ${text}`;
   const known = compiled.get(key);
   if (known !== undefined) return known;
-  const profile = seccomp.mode === 'custom' ? parseSeccompProfile(seccomp.profile) : defaultSeccompProfile;
+  const profile = seccompProfileOf(seccomp) ?? defaultSeccompProfile;
   const program = compileSeccomp(profile, {
     architecture: node.architecture,
     capabilities,

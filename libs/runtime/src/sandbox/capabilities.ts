@@ -106,6 +106,11 @@ export function checkCapabilities(field: string, list: readonly string[]): void 
   }
 }
 
+/** The names of a mask's bits. */
+export function capabilityNames(mask: bigint): string[] {
+  return allCapabilities.filter((_name, number) => (mask >> BigInt(number)) & 1n);
+}
+
 /** Bit n is capability n. */
 export function capabilityMask(capabilities: readonly string[]): bigint {
   let mask = 0n;

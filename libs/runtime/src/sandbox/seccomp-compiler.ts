@@ -91,7 +91,8 @@ function sectionX32(profile: SeccompProfile, rules: readonly SeccompRule[]): Ins
   return treeOf(profile, rules, 'x32', x32Bit);
 }
 
-function counts(rule: SeccompRule, target: SeccompTarget): boolean {
+/** Whether a rule's conditions hold for this machine and these rights. */
+export function counts(rule: SeccompRule, target: SeccompTarget): boolean {
   const holds = (capability: string): boolean => target.capabilities.includes(capability);
   const { includes, excludes } = rule;
   if (excludes.arches.includes(target.architecture)) return false;

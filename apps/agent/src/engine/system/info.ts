@@ -1,5 +1,6 @@
 /** Docker's `GET /info`: this node, and what its manager says of the cluster. */
 import type { NodeConfig } from '#libs/model';
+import { foreignRuntimes } from '#libs/runtime';
 import type { Machine } from './machine.js';
 import type { NodeCounts, NodeStatus } from './node-status.js';
 import { productVersion } from './product.js';
@@ -95,7 +96,10 @@ export function presentInfo(source: InfoSource): Record<string, unknown> {
     Labels: [],
     ExperimentalBuild: false,
     ServerVersion: productVersion,
-    Runtimes: { enxame: { path: 'enxame-launcher' } },
+    Runtimes: {
+      enxame: { path: 'enxame-launcher' },
+      ...Object.fromEntries([...foreignRuntimes()].map(([name, path]) => [name, { path }])),
+    },
     DefaultRuntime: 'enxame',
     Swarm: presentSwarm(source),
     LiveRestoreEnabled: true,

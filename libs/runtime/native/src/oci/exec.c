@@ -45,7 +45,7 @@ static int exec_in(const struct options *options, const struct record *record, s
   struct buffer bytes = {0};
   autoclose int pidfd = open_first_process(record);
   autoclose int devpts = open_devpts(record->pid);
-  struct container container = {pidfd, devpts};
+  struct container container = {pidfd, devpts, NULL};
   struct detachment detachment = {options->preserved_descriptors, -1};
   int result = pidfd < 0 ? fail(err, 0, "exec: container %s has ended", record->id)
                          : make_plan(options, record, &plan, &bytes, err);

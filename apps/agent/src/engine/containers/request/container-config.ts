@@ -8,6 +8,7 @@ import {
 } from '#libs/model';
 import {
   containerHealthOf,
+  foreignRuntimes,
   signalNumber,
   type ContainerConfig,
   type ContainerMount,
@@ -34,6 +35,8 @@ export interface CreateInput {
   createdAtMs: number;
 }
 
+/** The name of our own among runtimes. */
+const ownRuntime = 'enxame';
 const shmBytesDefault = 64 * 1024 * 1024;
 const hostnameLengthMax = 63;
 
@@ -74,6 +77,7 @@ export function configOf(input: CreateInput): ContainerConfig {
     ...(input.namespaces === undefined ? {} : { namespaces: input.namespaces }),
     ...(host.Devices?.length ? { devices: devicesOf(host.Devices) } : {}),
     ...(host.DeviceCgroupRules?.length ? { deviceRules: deviceRulesOf(host.DeviceCgroupRules) } : {}),
+    ...(host.Runtime && host.Runtime !== ownRuntime ? { runtime: host.Runtime } : {}),
     ...(restart.name === 'no' ? {} : { restart }),
     ...(health === undefined ? {} : { health }),
     log: logOf(host),
@@ -113,7 +117,7 @@ export function checkRequest(body: ContainerCreateDto): void {
   const score = host.OomScoreAdj ?? 0;
   if (score < -1000 || score > 1000)
     throw invalid(`Invalid value ${score}, range for oom score adj is [-1000, 1000]`);
-  if (host.Runtime && host.Runtime !== 'enxame')
+  if (host.Runtime && host.Runtime !== ownRuntime && !foreignRuntimes().has(host.Runtime))
     throw invalid(`unknown or invalid runtime name: ${host.Runtime}`);
   if (host.Isolation && host.Isolation !== 'default')
     throw invalid(`invalid isolation '${host.Isolation}' on linux`);
