@@ -46,6 +46,10 @@ describe('first use with the docker CLI', () => {
     expect(
       await cluster.docker(['node', 'inspect', 'self', '--format', '{{.Description.Hostname}}']),
     ).to.equal('node-1');
+    const plugins = '{{range .Description.Engine.Plugins}}{{if eq .Type "Network"}}{{.Name}} {{end}}{{end}}';
+    const ofNode = await cluster.docker(['node', 'inspect', 'self', '--format', plugins]);
+    const ofInfo = await cluster.docker(['info', '--format', '{{range .Plugins.Network}}{{.}} {{end}}']);
+    expect(ofNode).to.equal(ofInfo);
   });
 
   it('tells a worker user to go to a manager', async () => {

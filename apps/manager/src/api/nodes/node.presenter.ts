@@ -11,8 +11,12 @@ export interface NodeContext {
   wanted: HeldTls | undefined;
 }
 
+/** What `docker info` of each node lists, too. */
 const plugins = [
   { Type: 'Log', Name: 'json-file' },
+  { Type: 'Log', Name: 'local' },
+  { Type: 'Log', Name: 'none' },
+  { Type: 'Network', Name: 'bridge' },
   { Type: 'Network', Name: 'host' },
   { Type: 'Network', Name: 'null' },
   { Type: 'Network', Name: 'overlay' },
