@@ -113,6 +113,38 @@ describe('image store', () => {
     });
   }
 
+  it('goes by manifest.json where the OCI part beside it does not hold', async () => {
+    const unsound = Buffer.from('{"config":{},"layers":[]}');
+    const digest = digestOf(unsound);
+    const [image] = await load(
+      tar([
+        ...plain.layers.map((content, i) => ({ name: `${i}.tar`, content })),
+        { name: 'config.json', content: plain.config },
+        { name: `blobs/sha256/${digest.slice(7)}`, content: unsound },
+        {
+          name: 'index.json',
+          content: JSON.stringify({
+            schemaVersion: 2,
+            manifests: [
+              { mediaType: 'application/vnd.oci.image.manifest.v1+json', digest, size: unsound.length },
+            ],
+          }),
+        },
+        {
+          name: 'manifest.json',
+          content: JSON.stringify([
+            {
+              Config: 'config.json',
+              RepoTags: ['demo:1'],
+              Layers: plain.layers.map((_layer, i) => `${i}.tar`),
+            },
+          ]),
+        },
+      ]),
+    );
+    expect(image).to.deep.include({ id: plain.configDigest, tags: ['demo:1'] });
+  });
+
   it('shows what the config says', async () => {
     const built = buildImage({
       layers: [[{ name: 'x' }]],

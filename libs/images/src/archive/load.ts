@@ -1,5 +1,5 @@
 /** `docker load`: docker-archive (before and after version 25) and OCI layout, plain or compressed. */
-import { EnxameError, type Digest, type ImageId } from '#libs/model';
+import { EnxameError, isEnxameError, type Digest, type ImageId } from '#libs/model';
 import { posix } from 'node:path';
 import { digestOf, type ContentStore } from '../content/content-store.js';
 import { decompress, detectCompression } from '../content/decompress.js';
@@ -263,7 +263,7 @@ async function findOciManifests(
   const left = new Map(references.map((reference) => [canonicalString(reference), reference]));
   for (const descriptor of await readIndexFile(files)) {
     if (!files.has(blobName(descriptor.digest))) continue;
-    const image = await readImage(files, descriptor, []);
+    const image = await soundImage(files, descriptor);
     if (image?.manifest.config.digest !== configDigest) continue;
     const own = annotatedReferences(descriptor).filter((name) => left.delete(canonicalString(name)));
     const same = found.find(({ topDigest }) => topDigest === descriptor.digest);
@@ -272,6 +272,16 @@ async function findOciManifests(
   }
   found[0]?.references.push(...left.values());
   return found.filter(({ references: names }, i) => i === 0 || names.length > 0);
+}
+
+/** Whatever does not hold is passed over: manifest.json says all that Docker's own `load` looks at. */
+async function soundImage(files: ArchiveFiles, descriptor: Descriptor): ReturnType<typeof readImage> {
+  try {
+    return await readImage(files, descriptor, []);
+  } catch (error) {
+    if (isEnxameError(error) && error.code === 'invalid-argument') return undefined;
+    throw error;
+  }
 }
 
 async function readDockerArchive(
