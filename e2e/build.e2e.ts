@@ -296,6 +296,12 @@ describe('docker build', function () {
     ],
     ['a mount', `FROM ${busyboxImage}\nRUN --mount=type=cache,target=/x true`, /requires BuildKit/],
     ['a signal', `FROM ${busyboxImage}\nSTOPSIGNAL 99`, /invalid signal: 99/],
+    ['a program of scratch', 'FROM scratch\nRUN true', /exec: "\/bin\/sh": stat \/bin\/sh: no such file/],
+    [
+      'an unknown stage',
+      `FROM ${busyboxImage}\nCOPY --from=Nostage x /`,
+      /invalid from flag value Nostage: /,
+    ],
     ['a failing command', `FROM ${busyboxImage}\nRUN exit 3`, /returned a non-zero code: 3/],
     ['a missing program', `FROM ${busyboxImage}\nRUN ["/no/such"]`, /no such|not found/i],
   ];

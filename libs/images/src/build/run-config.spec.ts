@@ -16,6 +16,8 @@ describe('image configuration by instructions', () => {
     ['WORKDIR ../other/./x', { WorkingDir: '/other/x' }],
     ['USER $A', { User: '1' }],
     ['STOPSIGNAL 9', { StopSignal: '9' }],
+    ['STOPSIGNAL rtmin+3', { StopSignal: 'rtmin+3' }],
+    ['CMD', { Cmd: [] }],
     ['ONBUILD RUN x', { OnBuild: ['RUN x'] }],
     [
       'HEALTHCHECK --interval=1m30s --timeout=500ms CMD ["a"]',
@@ -45,6 +47,8 @@ describe('image configuration by instructions', () => {
     ['RUN x', /run is not a valid change command/],
     ['EXPOSE 70000', /invalid containerPort: 70000/],
     ['STOPSIGNAL SIG%', /invalid signal/],
+    ['STOPSIGNAL FOO', /invalid signal: FOO/],
+    ['HEALTHCHECK --interval=1 CMD x', /missing unit in duration "1"/],
     ['HEALTHCHECK --interval=soon CMD x', /invalid duration "soon"/],
     ['HEALTHCHECK --interval=1us CMD x', /cannot be less than 1ms/],
   ];

@@ -3,6 +3,7 @@
  * and `docker import --change` speak the same language.
  */
 import { EnxameError } from '#libs/model';
+import { constants } from 'node:os';
 import type { ImageRunConfig } from '../port.js';
 import type { CommandForm, HealthcheckFlags } from './dockerfile/instructions.js';
 import { parseDockerfile, type StageInstruction } from './dockerfile/stages.js';
@@ -18,7 +19,8 @@ export interface ConfigChange {
 }
 
 export const defaultShell: readonly string[] = ['/bin/sh', '-c'];
-const signalPattern = /^(?:SIG)?[A-Z0-9+-]+$/i;
+/** Beside those that the system names: SIGRTMIN+3. */
+const realTimeSignal = /^SIGRT(?:MIN(?:\+\d{1,2})?|MAX(?:-\d{1,2})?)$/;
 const signalNumberMax = 64;
 
 function invalid(message: string): EnxameError {
@@ -178,8 +180,13 @@ function checkSignal(signal: string): void {
   const isNumber = /^\d+$/.test(signal);
   const fits = isNumber
     ? Number(signal) > 0 && Number(signal) <= signalNumberMax
-    : signalPattern.test(signal);
+    : isSignalName(signal.toUpperCase());
   if (!fits) throw invalid(`invalid signal: ${signal}`);
+}
+
+function isSignalName(text: string): boolean {
+  const name = text.startsWith('SIG') ? text : `SIG${text}`;
+  return name in constants.signals || realTimeSignal.test(name);
 }
 
 const durationUnits: Readonly<Record<string, number>> = {
@@ -197,7 +204,8 @@ function durationOf(text: string | undefined, flag: string): number {
   if (text === undefined || text === '') return 0;
   const parts = [...text.matchAll(/(\d+(?:\.\d+)?)(ns|us|µs|ms|s|m|h)/g)];
   const isWhole = parts.length > 0 && parts.map(([part]) => part).join('') === text;
-  if (!isWhole && text !== '0') throw invalid(`time: invalid duration "${text}"`);
+  const why = /^\d+(?:\.\d+)?$/.test(text) ? 'missing unit in' : 'invalid';
+  if (!isWhole && text !== '0') throw invalid(`time: ${why} duration "${text}"`);
   const nanoseconds = parts.reduce(
     (sum, [, count, unit]) => sum + Number(count) * (durationUnits[unit ?? ''] ?? 0),
     0,

@@ -211,7 +211,12 @@ export class Build {
   private async imageFrom(name: string): Promise<ImageId | undefined> {
     const stage = this.stageImage(name);
     if (stage !== undefined) return stage.imageId;
-    const image = await this.bases.find(name, undefined);
+    const image = await this.bases.find(name, undefined).catch((error: unknown) => {
+      if (this.parts.signal.aborted || !(error instanceof EnxameError)) throw error;
+      throw new EnxameError(error.code, `invalid from flag value ${name}: ${error.message}`, {
+        cause: error.cause,
+      });
+    });
     if (image !== undefined) this.parts.work.hold(image.id);
     return image?.id;
   }

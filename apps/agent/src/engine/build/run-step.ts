@@ -32,6 +32,14 @@ export interface RunStep {
 export async function runStep(deps: BuildDependencies, step: RunStep): Promise<StoredLayer> {
   const { request, output, signal } = step;
   signal.throwIfAborted();
+  if (deps.images.find(step.image)?.layers.length === 0) {
+    // Of scratch there is no program to run; and no root to run one in.
+    const [program] = step.argv;
+    throw new EnxameError(
+      'invalid-argument',
+      `exec: "${program}": stat ${program}: no such file or directory`,
+    );
+  }
   const id = await deps.createContainer({
     Image: step.image,
     // One empty word: the image's own entrypoint is for its users, not for its making.

@@ -161,8 +161,9 @@ function commandOf(line: LogicalLine, mayBeEmpty = false): CommandForm {
     if (words.length === 0 && !mayBeEmpty && line.keyword === 'RUN') needWords(line, words);
     return { kind: 'exec', words };
   }
-  if (line.rest.trim() === '') needWords(line, []);
-  return { kind: 'shell', line: line.rest };
+  if (line.rest.trim() !== '') return { kind: 'shell', line: line.rest };
+  // An empty one takes back what the base image has.
+  return { kind: 'exec', words: line.keyword === 'RUN' ? needWords(line, []) : [] };
 }
 
 function readFrom(line: LogicalLine): InstructionBody {
