@@ -88,6 +88,10 @@ describe('tidiness', () => {
     );
   });
 
+  it('names no command in package.json: npx would install the project into its cache for it', () => {
+    expect(JSON.parse(read('package.json'))).to.not.have.property('bin');
+  });
+
   it('has built nothing whose source is gone: mocha would run it', () => {
     const emitted = ['apps', 'libs', 'e2e'].flatMap((folder) =>
       readdirSync(join(root, 'dist', folder), { recursive: true, encoding: 'utf8' }).map((name) =>

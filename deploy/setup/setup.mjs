@@ -34,6 +34,10 @@ const forTests = forBench || process.argv.includes('--for-tests');
 const packages = [...runtimePackages, ...(forTests ? testPackages : []), ...(forBench ? benchPackages : [])];
 const tools = [...(forTests ? testTools : []), ...(forBench ? benchTools : [])];
 const nodeVersionMin = [20, 19];
+const ownCommands = [
+  ['enxame', 'dist/programs/enxame.js'],
+  ['enxame-runtime', 'libs/runtime/native/build/enxame-runtime'],
+];
 
 class StepFailure extends Error {}
 
@@ -182,16 +186,21 @@ function installNpmPackages() {
     .digest('hex');
   const present = existsSync(stampFile) && readFileSync(stampFile, 'utf8') === hash;
   if (!present) run('npm', ['ci', '--include=dev', '--no-audit', '--no-fund']);
-  linkOwnCommand();
+  linkOwnCommands();
   if (!present) writeFileSync(stampFile, hash);
   return present ? 'present' : 'installed';
 }
 
-/** `npx enxame` finds it here; it would else install this project into npm's cache, which only its owner can. */
-function linkOwnCommand() {
-  const link = join(root, 'node_modules', '.bin', 'enxame');
-  if (readdirSync(dirname(link)).includes(basename(link))) return;
-  symlinkSync('../../dist/programs/enxame.js', link);
+/**
+ * `npx enxame` finds it here. Named in package.json, npx would install the whole project into its cache first, which
+ * needs the network and fails for anybody but the clone's owner.
+ */
+function linkOwnCommands() {
+  const folder = join(root, 'node_modules', '.bin');
+  const present = readdirSync(folder);
+  for (const [name, program] of ownCommands) {
+    if (!present.includes(name)) symlinkSync(join('../..', program), join(folder, name));
+  }
 }
 
 function buildNative() {
