@@ -235,6 +235,17 @@ describe('container routes', function () {
     expect(frames(await hijack(`/exec/${body.Id}/start`, { Tty: false }, ''))).to.equal('1:25 63\r\n');
   });
 
+  it('starts an exec that was refused while its container was paused', async () => {
+    const id = await started('box', 'sleep 60');
+    const { body } = await call('POST', `/containers/${id}/exec`, { Cmd: ['/bin/true'] });
+    const start = async (): Promise<number> =>
+      (await call('POST', `/exec/${body.Id}/start`, { Detach: true })).status;
+    await call('POST', `/containers/${id}/pause`);
+    expect(await start()).to.equal(409);
+    await call('POST', `/containers/${id}/unpause`);
+    expect(await start()).to.equal(200);
+  });
+
   it('forgets execs that were not started when their container ends', async () => {
     const id = await started('box', 'sleep 60');
     const make = async (): Promise<string> =>

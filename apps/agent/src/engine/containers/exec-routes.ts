@@ -69,6 +69,7 @@ export function execRoutes(deps: ContainerRouteDependencies): Route[] {
         const framed = body.Tty !== true;
         const [rows, columns] = body.ConsoleSize ?? [0, 0];
         const options = !framed && rows > 0 && columns > 0 ? { size: { rows, columns } } : {};
+        requireStartable(deps, entry);
         if (body.Detach === true) {
           const session = await execs.start(entry, runtime, options);
           session.stdin.end();
@@ -76,7 +77,6 @@ export function execRoutes(deps: ContainerRouteDependencies): Route[] {
           session.stderr.resume();
           return response.empty(200);
         }
-        requireStartable(deps, entry);
         // The head goes first, as Docker's does.
         const connection = response.hijack(
           framed ? 'application/vnd.docker.multiplexed-stream' : 'application/vnd.docker.raw-stream',

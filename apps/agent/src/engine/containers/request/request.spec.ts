@@ -141,6 +141,8 @@ describe('a container as it is asked for', () => {
     expect(() => checkPlatform('linux/arm64', 'box', own)).to.throw(
       'does not provide the specified platform',
     );
+    expect(() => checkPlatform('linuxes/amd64', 'box', own)).to.throw('does not provide the specified');
+    checkPlatform('LINUX/amd64', 'box', own);
     expect(() => checkPlatform('a b', 'box', own)).to.throw('invalid component');
     const other = { architecture: 's390x', os: 'linux' };
     expect(platformWarnings('linux/s390x', other)).to.deep.equal([]);
