@@ -238,6 +238,20 @@ int make_file(int root, const struct operation *operation, struct error *err) {
   return fill_file(fd, operation, err);
 }
 
+/*
+ * A mount of one file of a new filesystem, which is on the root for that moment: before Linux 6.15 only what is mounted
+ * in this namespace can be cloned. Leaves the working directory at "/".
+ */
+static int mount_of_file(int root, int filesystem, const char *name, const char *path, struct error *err) {
+  if (attach_mount(filesystem, root, path, err) < 0) return -1;
+  autoclose int mount = open_tree(filesystem, name, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+  int code = errno;
+  if (fchdir(filesystem) < 0 || umount2(".", MNT_DETACH) < 0 || chdir("/") < 0) {
+    return fail(err, errno, "unmount the filesystem of %s", path);
+  }
+  return mount >= 0 ? keep_descriptor(&mount) : fail(err, code, "mount %s", path);
+}
+
 int mount_memory_file(int root, const struct operation *operation, struct error *err) {
   static const char name[] = "file";
   const char *path = operation->file.path;
@@ -249,9 +263,8 @@ int mount_memory_file(int root, const struct operation *operation, struct error 
   autoclose int fd = openat(filesystem, name, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0600);
   if (fd < 0) return fail(err, errno, "create %s", path);
   if (fill_file(fd, operation, err) < 0) return -1;
-  autoclose int mount = open_tree(filesystem, name, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
-  if (mount < 0 || change_mount(mount, attributes | MOUNT_ATTR_RDONLY, 0, false) < 0) {
-    return fail(err, errno, "mount %s", path);
-  }
+  autoclose int mount = mount_of_file(root, filesystem, name, path, err);
+  if (mount < 0) return -1;
+  if (change_mount(mount, attributes | MOUNT_ATTR_RDONLY, 0, false) < 0) return fail(err, errno, "mount %s", path);
   return attach_mount(mount, target, path, err);
 }
