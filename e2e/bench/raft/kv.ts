@@ -13,8 +13,9 @@ export const paths = {
   put: '/etcdserverpb.KV/Put',
   range: '/etcdserverpb.KV/Range',
   status: '/etcdserverpb.Maintenance/Status',
-  /** Puts on one stream; etcd has no such method, and not the next. */
+  /** Calls on a stream that stays open; etcd has no such methods, and not the next. */
   puts: '/enxame.bench.KV/Puts',
+  ranges: '/enxame.bench.KV/Ranges',
   /** Answers nothing, and does nothing for it. */
   echo: '/enxame.bench.KV/Echo',
 } as const;

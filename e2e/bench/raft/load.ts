@@ -1,7 +1,9 @@
 /**
  * A client as a process: so many callers at once, each with one call under way, for so many seconds. The same for
- * every server that speaks the KV service. Arguments: target, put | puts | range | echo, clients, seconds. Prints a LoadResult.
+ * every server that speaks the KV service. Arguments: target, put | puts | range | ranges | echo (puts and ranges on a
+ * stream per caller), clients, seconds. Prints a LoadResult.
  */
+import { connect } from 'node:http2';
 import { summarize } from '../figures.js';
 import { encodePut, encodeRange, paths } from './kv.js';
 import { StreamClient } from './stream.js';
@@ -24,19 +26,26 @@ const callersPerConnection = 64;
 const keyCount = 10_000;
 const valueBytes = 256;
 
-/** One connection's way to make a call. */
-function wayTo(): (key: Uint8Array) => Promise<unknown> {
-  if (verb === 'puts') {
-    const stream = new StreamClient(target, paths.puts);
-    return (key) => stream.call(encodePut({ key, value }));
+type Call = (request: Uint8Array) => Promise<unknown>;
+
+/** A new connection; what comes out is called once for each caller. */
+function connection(): () => Call {
+  if (verb === 'puts' || verb === 'ranges') {
+    const session = connect(`http://${target}`);
+    session.on('error', () => undefined);
+    return () => {
+      const stream = new StreamClient(session, paths[verb]);
+      return (request) => stream.call(request);
+    };
   }
+  const path = verb === 'put' || verb === 'echo' ? paths[verb] : paths.range;
   const client = new UnaryClient(target);
-  if (verb === 'put' || verb === 'echo') return (key) => client.call(paths[verb], encodePut({ key, value }));
-  return (key) => client.call(paths.range, encodeRange(key));
+  return () => (request) => client.call(path, request);
 }
 
+const isRead = verb === 'range' || verb === 'ranges';
 const value = Buffer.alloc(valueBytes, 'v');
-const connections = Array.from({ length: Math.ceil(clients / callersPerConnection) }, wayTo);
+const connections = Array.from({ length: Math.ceil(clients / callersPerConnection) }, connection);
 const latenciesMs: number[] = [];
 let calls = 0;
 let failures = 0;
@@ -45,14 +54,12 @@ let isMeasuring = false;
 let isOver = false;
 
 async function callForEver(caller: number): Promise<void> {
-  const call = connections[Math.floor(caller / callersPerConnection)] as (
-    key: Uint8Array,
-  ) => Promise<unknown>;
+  const call = (connections[Math.floor(caller / callersPerConnection)] as () => Call)();
   for (let i = caller; !isOver; i += clients) {
     const key = Buffer.from(`key-${i % keyCount}`);
     const startedAt = performance.now();
     try {
-      await call(key);
+      await call(isRead ? encodeRange(key) : encodePut({ key, value }));
       calls++;
       if (isMeasuring && !isOver) latenciesMs.push(performance.now() - startedAt);
     } catch (error) {

@@ -81,7 +81,10 @@ async function range(request: Buffer): Promise<Uint8Array> {
 
 const front = createKvServer(
   { [paths.put]: put, [paths.range]: range, [paths.echo]: async () => empty },
-  { [paths.puts]: (stream) => serveStream(stream, put) },
+  {
+    [paths.puts]: (stream) => serveStream(stream, put),
+    [paths.ranges]: (stream) => serveStream(stream, range),
+  },
 );
 
 /** The histogram holds the time from one look to the next, so this much of it is no delay. */

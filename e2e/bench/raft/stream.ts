@@ -2,7 +2,7 @@
  * Calls as messages on one bidirectional gRPC stream, as the product's own sessions carry them: an HTTP/2 stream for
  * each call costs more than the call. A message is a number and the request, the answer the same number.
  */
-import { type ClientHttp2Session, type ClientHttp2Stream, connect, type ServerHttp2Stream } from 'node:http2';
+import type { ClientHttp2Session, ClientHttp2Stream, ServerHttp2Stream } from 'node:http2';
 import { frame, type Handler, prefixBytes, requestHeaders, respondHeaders } from './wire.js';
 
 const numberBytes = 4;
@@ -59,21 +59,18 @@ export function serveStream(stream: ServerHttp2Stream, handler: Handler): void {
 }
 
 export class StreamClient {
-  private readonly session: ClientHttp2Session;
   private readonly stream: ClientHttp2Stream;
   private readonly gatherer: Gatherer;
   private readonly waiting = new Map<number, { resolve: () => void; reject: (error: Error) => void }>();
   private next = 1;
 
-  constructor(target: string, path: string) {
-    this.session = connect(`http://${target}`);
-    this.stream = this.session.request(requestHeaders(path));
+  constructor(session: ClientHttp2Session, path: string) {
+    this.stream = session.request(requestHeaders(path));
     this.gatherer = new Gatherer(this.stream);
     const splitter = new Splitter();
     this.stream.on('data', (chunk: Buffer) => {
       for (const message of splitter.take(chunk)) this.answered(message.readUInt32BE(0));
     });
-    this.session.on('error', () => undefined);
     this.stream.on('error', () => undefined);
     this.stream.on('close', () => {
       for (const { reject } of this.waiting.values()) reject(new Error('the stream is gone'));
