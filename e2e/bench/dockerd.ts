@@ -23,10 +23,11 @@ export class DockerdPeer {
   private readonly folder = mkdtempSync(join(tmpdir(), 'enxame-bench-dockerd-'));
   readonly namespace = `enxame-bench-${process.pid}`;
   readonly socket = join(this.folder, 'docker.sock');
+  private readonly link = `enxb${process.pid}`.slice(0, 15);
   private child: ChildProcess | undefined;
 
   async start(): Promise<void> {
-    const link = `enxb${process.pid}`.slice(0, 15);
+    const { link } = this;
     await must('ip', ['netns', 'add', this.namespace]);
     await must('ip', ['link', 'add', link, 'type', 'veth', 'peer', 'name', 'eth0', 'netns', this.namespace]);
     await must('ip', ['link', 'set', link, 'up']);
@@ -103,6 +104,8 @@ export class DockerdPeer {
       child.kill('SIGTERM');
       await gone;
     }
+    // By itself it would go some time after its namespace, and the next dockerd of this process wants the name.
+    await run('ip', ['link', 'del', this.link]);
     await run('ip', ['netns', 'del', this.namespace]);
     await eventually('the cgroups of dockerd empty', 10_000, async () => {
       this.removeCgroups();
