@@ -20,6 +20,7 @@ import { encodeCommand, KeyValueMachine } from './machine.js';
 import type { Member } from './member.js';
 import type { ChangeOutcome, MemberProcess } from './member-process.js';
 import type { ClientOutcome, ClientRequest, Packet } from './packets.js';
+import { ProcessTime } from './process-time.js';
 import type { World } from './world.js';
 
 const streamMsMax = 4000;
@@ -32,7 +33,7 @@ export class NodeProcess implements MemberProcess {
   private node: RaftNode | undefined;
   private receiver: TransportReceiver | undefined;
   private readonly stoppers: (() => void)[] = [];
-  private diskFreeAtMs = 0;
+  private readonly time: ProcessTime;
 
   constructor(
     private readonly member: Member,
@@ -40,6 +41,7 @@ export class NodeProcess implements MemberProcess {
     readonly incarnation: number,
   ) {
     this.id = member.id;
+    this.time = new ProcessTime(this, member, world);
     // Promises are under way all the time.
     world.asyncWork++;
   }
@@ -92,9 +94,9 @@ export class NodeProcess implements MemberProcess {
           this.stoppers.push(stop);
           return stop;
         },
-        soon: (callback) => this.later(0, callback),
+        soon: (callback) => this.time.later(0, callback),
       },
-      openStorage: localStorage(member.disk, (work) => this.afterDisk(work)),
+      openStorage: localStorage(member.disk, (work) => this.time.afterDisk(work)),
       random: () => world.random.fraction(),
       limits: {
         ...limits,
@@ -231,20 +233,6 @@ export class NodeProcess implements MemberProcess {
 
   intake(): TransportReceiver['snapshots'] | undefined {
     return this.receiver?.snapshots;
-  }
-
-  private afterDisk(work: () => void): void {
-    const { scheduler } = this.world;
-    const begin = Math.max(scheduler.nowMs, this.diskFreeAtMs, this.member.diskStalledUntilMs);
-    this.diskFreeAtMs = begin + this.world.drawDiskLatencyMs();
-    this.later(this.diskFreeAtMs - scheduler.nowMs, () => {
-      work();
-      if (this.member.disk.isDead) this.world.endInWrite(this.member);
-    });
-  }
-
-  private later(delayMs: number, work: () => void): void {
-    this.world.scheduler.after(delayMs, () => this.member.whenAwake(this, work));
   }
 }
 

@@ -30,6 +30,7 @@ import {
   describeRecovered,
   type Packet,
 } from './packets.js';
+import { ProcessTime } from './process-time.js';
 import type { World } from './world.js';
 
 type DiskBound = Exclude<Command, { kind: 'persist' }>;
@@ -55,7 +56,7 @@ export class CoreProcess implements Observed, MemberProcess {
   private durableSequence = 0;
   private readonly toApply: Applicable[] = [];
   private isApplying = false;
-  private diskFreeAtMs = 0;
+  private readonly time: ProcessTime;
 
   private nextRef = 1;
   private readonly unplaced = new Map<number, Waiting>();
@@ -75,6 +76,7 @@ export class CoreProcess implements Observed, MemberProcess {
     readonly incarnation: number,
   ) {
     this.id = member.id;
+    this.time = new ProcessTime(this, member, world);
   }
 
   start(): Promise<void> {
@@ -85,7 +87,7 @@ export class CoreProcess implements Observed, MemberProcess {
     const { options } = this.world;
     const { segmentBytesMax } = options;
     const dir = '/raft';
-    const open = localStorage(this.member.disk, (work) => this.afterDisk(work));
+    const open = localStorage(this.member.disk, (work) => this.time.afterDisk(work));
     const { storage, content } = await open(
       { dir, segmentBytesMax, keptSnapshots: 0 },
       {
@@ -323,10 +325,10 @@ export class CoreProcess implements Observed, MemberProcess {
     };
     const isStalled = (): boolean => scheduler.nowMs < this.member.applyStalledUntilMs;
     const applyWhenFree = (): void => {
-      if (isStalled()) this.later(10, applyWhenFree);
+      if (isStalled()) this.time.later(10, applyWhenFree);
       else apply();
     };
-    if (options.applyDelayMs > 0) this.later(random.fraction() * options.applyDelayMs, applyWhenFree);
+    if (options.applyDelayMs > 0) this.time.later(random.fraction() * options.applyDelayMs, applyWhenFree);
     else applyWhenFree();
   }
 
@@ -454,22 +456,6 @@ export class CoreProcess implements Observed, MemberProcess {
       this.isReceivingSnapshot = false;
     }
     if (!this.isOver) this.step({ kind: 'message', from, message });
-  }
-
-  /** The disk does one thing after the other, each in its time. */
-  private afterDisk(work: () => void): void {
-    const { scheduler } = this.world;
-    const begin = Math.max(scheduler.nowMs, this.diskFreeAtMs, this.member.diskStalledUntilMs);
-    this.diskFreeAtMs = begin + this.world.drawDiskLatencyMs();
-    this.later(this.diskFreeAtMs - scheduler.nowMs, () => {
-      work();
-      if (this.member.disk.isDead) this.world.endInWrite(this.member);
-    });
-  }
-
-  /** Unless the process is over by then; a process that stands still does it when it goes on. */
-  private later(delayMs: number, work: () => void): void {
-    this.world.scheduler.after(delayMs, () => this.member.whenAwake(this, work));
   }
 }
 

@@ -25,14 +25,9 @@ export function archiveRoutes(deps: ContainerRouteDependencies): Route[] {
       path: '/containers/:id/archive',
       async handler(request, response) {
         const { config } = existingContainer(runtime, request.params['id']);
-        const header = await runtime.withRoot(config.id, 'whole', async (root) => {
-          const tree = new RootedTree(root);
-          try {
-            return headerOf(tree, found(tree, request));
-          } finally {
-            tree.close();
-          }
-        });
+        const header = await runtime.withRoot(config.id, 'whole', (root) =>
+          withTree(root, async (tree) => headerOf(tree, found(tree, request))),
+        );
         response.empty(200, { [statHeader]: header });
       },
     },
@@ -41,9 +36,8 @@ export function archiveRoutes(deps: ContainerRouteDependencies): Route[] {
       path: '/containers/:id/archive',
       async handler(request, response) {
         const { config } = existingContainer(runtime, request.params['id']);
-        await runtime.withRoot(config.id, 'whole', async (root) => {
-          const tree = new RootedTree(root);
-          try {
+        await runtime.withRoot(config.id, 'whole', (root) =>
+          withTree(root, async (tree) => {
             const place = found(tree, request);
             const output = response.stream(200, {
               'Content-Type': 'application/x-tar',
@@ -51,10 +45,8 @@ export function archiveRoutes(deps: ContainerRouteDependencies): Route[] {
             });
             const as = nameInArchive(request);
             await packTree({ from: place, as, to: output, signal: request.signal });
-          } finally {
-            tree.close();
-          }
-        });
+          }),
+        );
         notify(config.id, 'archive-path');
       },
     },
@@ -73,16 +65,13 @@ export function archiveRoutes(deps: ContainerRouteDependencies): Route[] {
       path: '/containers/:id/export',
       async handler(request, response) {
         const { config } = existingContainer(runtime, request.params['id']);
-        await runtime.withRoot(config.id, 'own', async (root) => {
-          const tree = new RootedTree(root);
-          try {
+        await runtime.withRoot(config.id, 'own', (root) =>
+          withTree(root, async (tree) => {
             const output = response.stream(200, { 'Content-Type': 'application/octet-stream' });
             const place = tree.locate('/', { follow: false }) as Located & { stats: Stats };
             await packTree({ from: place, as: '', withoutTop: true, to: output, signal: request.signal });
-          } finally {
-            tree.close();
-          }
-        });
+          }),
+        );
         notify(config.id, 'export');
       },
     },
@@ -142,6 +131,15 @@ function headerOf(tree: RootedTree, place: Located & { stats: Stats }): string {
   });
 }
 
+async function withTree<T>(root: string, use: (tree: RootedTree) => Promise<T>): Promise<T> {
+  const tree = new RootedTree(root);
+  try {
+    return await use(tree);
+  } finally {
+    tree.close();
+  }
+}
+
 async function putArchive(
   runtime: ContainerRuntime,
   config: ContainerConfig,
@@ -149,17 +147,13 @@ async function putArchive(
 ): Promise<void> {
   const path = pathOf(request);
   await runtime.withRoot(config.id, 'whole', async (root) => {
-    const tree = new RootedTree(root);
-    let into: string;
-    try {
+    const into = await withTree(root, async (tree) => {
       const place = tree.locate(path, { follow: true });
       if (place?.stats === undefined) throw notFound(request);
       if (!place.stats.isDirectory())
         throw new EnxameError('invalid-argument', 'extraction point is not a directory');
-      into = place.path;
-    } finally {
-      tree.close();
-    }
+      return place.path;
+    });
     refuseReadOnly(config, into);
     // Docker's name for it says the contrary of what it does.
     const owner = queryFlag(request.query, 'copyUIDGID') ? ownerOf(root, config) : undefined;
